@@ -118,7 +118,8 @@ def section(with_hook: Sequence[Steps], without: Sequence[Steps], saved: Sequenc
             "|---|---|---|---|---|",
             *saved_rows,
             "",
-            f"Medians: {_stall_s(saved):.3f} s stall (the benchmark fails above {MOST_STALL_S:g} s), and"
+            f"Medians: {_stall_s(saved):.3f} s stall (the benchmark fails above {MOST_STALL_S:g} s; the most"
+            f" is {max(one.stall_s for one in saved):.3f} s), and"
             f" {_stall_s(saved) + _cpu_s(saved):.2f} s with the thread's CPU time (fails above"
             f" {MOST_PER_SAVE_S:g} s).",
             "",
@@ -136,6 +137,13 @@ def _stall_s(saved: Sequence[Save]) -> float:
 
 def _cpu_s(saved: Sequence[Save]) -> float:
     return statistics.median(one.cpu_s for one in saved)
+
+
+def holds(with_hook: Sequence[Steps], saved: Sequence[Save]) -> bool:
+    """Whether the hook costs no more than it may."""
+    stall_s = _stall_s(saved)
+    within = stall_s <= MOST_STALL_S and stall_s + _cpu_s(saved) <= MOST_PER_SAVE_S
+    return within and _callbacks_s(with_hook) <= MOST_PER_STEP_S
 
 
 def main() -> int:
@@ -159,13 +167,9 @@ def main() -> int:
     print(text)
     if arguments.write:
         write_section(SECTION, text)
-    holds = (
-        _callbacks_s(with_hook) <= MOST_PER_STEP_S
-        and _stall_s(saved) <= MOST_STALL_S
-        and _stall_s(saved) + _cpu_s(saved) <= MOST_PER_SAVE_S
-    )
-    print("holds" if holds else "does NOT hold")
-    return 0 if holds else 1
+    kept = holds(with_hook, saved)
+    print("holds" if kept else "does NOT hold")
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from trainrelay.training.attempts import list_attempts
 from unit.hook.conftest import Ranks, Stage
 
 STEPS, EPOCH, EPOCHS = 39, 13, 3
+MMENGINE: dict[str, Any] = {"runner": "EpochBasedTrainLoop", "sampler": "DefaultSampler"}
 CASES: dict[str, dict[str, Any]] = {
     "2 ranks": {},
     "4 ranks": {"world": 4},
@@ -35,7 +36,8 @@ CASES: dict[str, dict[str, Any]] = {
     "4 ranks, no scaler": {"world": 4, "scaled": False},
     "2 ranks, no accumulation, no EMA": {"scaled": False, "accumulate": 1, "ema": False, "policy": "cyclic"},
     "2 ranks, no workers, accumulation of 3": {"workers": 0, "accumulate": 3, "scaled": False},
-    "2 ranks, mmengine": {"runner": "EpochBasedTrainLoop", "sampler": "DefaultSampler"},
+    "2 ranks, mmengine": MMENGINE,
+    "2 ranks, mmengine, unused parameters": {**MMENGINE, "unused": True},
     "1 rank, GroupSampler": {"world": 1, "sampler": "GroupSampler", "evaluate": False},
     "1 rank, RandomSampler": {"world": 1, "sampler": "RandomSampler", "evaluate": False},
 }
@@ -61,8 +63,12 @@ class End:
     step: int
     rank: int
 
+    @property
+    def kind(self) -> str:
+        return PLACES[self.place].format(rank=self.rank)
+
     def __str__(self) -> str:
-        return f"{PLACES[self.place].format(rank=self.rank)} from step {self.step} on"
+        return f"{self.kind} from step {self.step} on"
 
 
 @dataclass
@@ -78,10 +84,10 @@ class Training:
 
 
 def drawn(generator: random.Random) -> Iterator[Training]:
-    """As many as asked for; every second one is the demo's, the others begin with those that must be."""
-    names = [name for name in CASES for _ in range(2)]
+    """As many as asked for; every second one is the demo's, the others begin with each case once."""
+    first = generator.sample([*CASES], len(CASES))
     for count in itertools.count():
-        name = DEMO if count % 2 else names[count % len(names)] if count < 6 else generator.choice(names)
+        name = DEMO if count % 2 else first.pop() if first else generator.choice([*CASES])
         case, last = CASES.get(name, {}), EPOCHS * (LENGTH if name == DEMO else EPOCH)
         places = ["iteration", "iteration", "saving", "requested", "evaluation"]
         if name == DEMO:

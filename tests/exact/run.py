@@ -14,7 +14,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -48,12 +48,12 @@ times, with a training that had the hook off.
   same by its Runner and EpochBasedTrainLoop, with its DefaultSampler, EMAHook and param schedulers.
 - *By `trainrelay train`*: the driving demo, two ranks, 3 epochs of 6 iterations, an evaluation and a
   checkpoint after each. The supervisor restarts it after a SIGKILL; after SIGTERM or `trainrelay stop` the
-  same command is run again.
+  same command is run again. Those that were ended once in the same way share a row, by the step.
 - *Saved*: how often a step checkpoint is due, beside each epoch's end. Steps count from 1 over all epochs.
   *Continued*: the step after which each further attempt continued; the beginning, where none was saved yet.
 
 {limits}
-
+{others}
 | training | saved | ended by | continued | rows | compared |
 | --- | --- | --- | --- | ---: | --- |
 """
@@ -63,6 +63,9 @@ GPUs."""
 WITHOUT_LIMITS = (
     "Not among these: the end by a job's time limit, which reaches the supervisor as SIGTERM, and GPUs."
 )
+
+# A paragraph on trainers that are not ours, between empty lines: who ended them, how often, what was equal.
+OTHERS = ""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -124,8 +127,8 @@ def _rig(until_the_end: ExitStack) -> Rig | None:
 
 def _page(seed: int, played: Sequence[Training]) -> str:
     limits = WITH_LIMITS if any(one.name == JOB for one in played) else WITHOUT_LIMITS
-    head = HEAD.format(seed=seed, summary=_summary(played), limits=limits)
-    return head + "".join(map(_row, played))
+    head = HEAD.format(seed=seed, summary=_summary(played), limits=limits, others=OTHERS)
+    return head + "".join(map(_row, _alike(played)))
 
 
 def ended(played: Sequence[Training]) -> int:
@@ -143,10 +146,24 @@ def _summary(played: Sequence[Training]) -> str:
     )
 
 
-def _row(one: Training) -> str:
-    saved = f"every {one.every_s:g} s" if one.every_s else "at each step"
-    cells = [one.name, saved, _ends(one), ", ".join(one.continued), str(one.rows), _compared(one)]
-    return f"| {' | '.join(cells)} |\n"
+def _alike(played: Sequence[Training]) -> Iterator[list[Training]]:
+    """Those of a row: of the demo's that are equal, all that were ended once in the same way."""
+    rows: dict[object, list[Training]] = {}
+    for one in played:
+        alone = one.name not in CASES and len(one.continued) == 1 and not one.different
+        rows.setdefault((one.name, one.ends[0].kind) if alone else id(one), []).append(one)
+    return (sorted(ones, key=lambda one: one.ends[0].step) for ones in rows.values())
+
+
+def _row(ones: Sequence[Training]) -> str:
+    first, *more = ones
+    saved = (f"every {one.every_s:g} s" if one.every_s else "at each step" for one in ones)
+    name = f"{first.name}, {len(ones)} trainings" if more else first.name
+    steps = "".join(f", {one.ends[0].step}" for one in more)
+    how = f"{first.ends[0].kind} from step {first.ends[0].step}{steps} on" if more else _ends(first)
+    continued = ", ".join(at for one in ones for at in one.continued)
+    rows = ", ".join(dict.fromkeys(str(one.rows) for one in ones))
+    return f"| {name} | {', '.join(saved)} | {how} | {continued} | {rows} | {_compared(first)} |\n"
 
 
 def _ends(one: Training) -> str:

@@ -25,6 +25,7 @@ is left, and that no rank started while one of another attempt was alive.
   that asks for eight): until the training continues in its next attempt, or, if none follows, until the
   controller reports it. A controller asks squeue every 2 s here.
 - *Redone*: iterations trained a second time; with step checkpoints the result says how many that may be.
+  Where a row does not name step checkpoints, they are off (`checkpoint_interval_min: 0`).
   *Left*: processes of the fault still alive at its end.
 """
 RESULTS = Path(__file__).with_name("results.json")

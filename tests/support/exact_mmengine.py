@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -15,8 +16,8 @@ import torch.distributed as dist
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EMAHook, Hook, IterTimerHook
 from mmengine.model import BaseModel
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPERS
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from mmengine.runner import Runner, loops
 
 from support.exact_ranks import DRAWS, Model, Samples, die_where_asked, digest, join_threads, limited
@@ -35,8 +36,20 @@ class Exact(BaseModel):
             return [self.net(x, index).item()]
         for one, number in zip(x, index, strict=True):
             DRAWS.setdefault(int(number), set()).add(digest(one))
-        self.net.passes += 1
-        return {"loss": self.net(x, index) * min(1.0, self.net.passes / 40)}
+        net = getattr(self.net, "module", self.net)
+        net.passes += 1
+        return {"loss": self.net(x, index) * min(1.0, net.passes / 40)}
+
+    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, torch.Tensor]:
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            return dict(super().train_step(data, optim_wrapper))
+        loss, values = self.parse_losses(self(*self.data_preprocessor(data, True), mode="loss"))
+        optim_wrapper["body"].zero_grad()
+        optim_wrapper["heads"].zero_grad()
+        optim_wrapper["body"].backward(loss)
+        optim_wrapper["body"].step()
+        optim_wrapper["heads"].step()
+        return values
 
 
 DATASETS.register_module(module=Samples)
@@ -52,6 +65,17 @@ class Scaled(AmpOptimWrapper):
         self._scale_update_param = None
 
     optim_context = OptimWrapper.optim_context
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class Several:
+    def __init__(self, **_: Any) -> None: ...
+
+    def __call__(self, model: Any) -> OptimWrapperDict:
+        net = model.module.net.module
+        parts = {"body": net.body, "heads": net.heads}
+        optimizers = {name: torch.optim.AdamW(one.parameters(), lr=1e-2) for name, one in parts.items()}
+        return OptimWrapperDict(**{name: OptimWrapper(one) for name, one in optimizers.items()})
 
 
 @METRICS.register_module()
@@ -127,7 +151,9 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
         },
         val_cfg={},
         val_evaluator={"type": "Score"},
-        optim_wrapper={
+        optim_wrapper={"constructor": "Several"}
+        if case["several"]
+        else {
             **{"type": "Scaled" if case["scaled"] else "OptimWrapper", "clip_grad": {"max_norm": 35}},
             **{"optimizer": {"type": "AdamW", "lr": 1e-2}, "accumulative_counts": case["accumulate"]},
         },
@@ -157,7 +183,10 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
         launcher="pytorch",
         cfg={
             "model_wrapper_cfg": {
-                **{"type": "MMDistributedDataParallel", "device_ids": None},
+                "type": "MMSeparateDistributedDataParallel"
+                if case["several"]
+                else "MMDistributedDataParallel",
+                "device_ids": None,
                 **{"find_unused_parameters": case["unused"], "broadcast_buffers": False},
             }
         },
@@ -171,7 +200,9 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     ema = [one.ema_model.state_dict() for one in runner.hooks if isinstance(one, EMAHook)]
     best = runner.message_hub.get_info("best_score")
     state = {"model": runner.model.state_dict(), "optimizer": runner.optim_wrapper.state_dict()}
-    state |= {"ema": ema, "schedulers": [one.state_dict() for one in runner.param_schedulers], "best": best}
+    every = runner.param_schedulers
+    schedulers = [*itertools.chain(*every.values())] if isinstance(every, dict) else every
+    state |= {"ema": ema, "schedulers": [one.state_dict() for one in schedulers], "best": best}
     drawn = [random.random(), float(np.random.rand()), float(torch.rand(1))]
     end = {**{name: digest(value) for name, value in state.items()}, "drawn": drawn, "steps": runner.iter}
     (folder / f"end-{rank}.json").write_text(json.dumps(end))

@@ -45,6 +45,9 @@ CASE = {
     "timed": False,
     "paced": False,  # each iteration waits for what is being written
     "hooked": True,
+    "several": False,  # an optimizer each for body and heads, in the model's own train_step; of mmengine
+    "beside": False,  # a hook looks at a batch in the fifth iteration of an attempt
+    "called": "loss",  # what the model calls its loss
     "ballast": 0,  # further parameters in 100 tensors, which change nothing
 }
 
@@ -122,6 +125,7 @@ class Model(nn.Module):
         self.body = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3))
         self.heads = nn.ModuleList(nn.Linear(16, 1) for _ in range(3))
         self.unused, self.overflows = unused, overflows
+        self.called = "loss"
         self.passes = 0  # in no checkpoint of the trainer's, as mmdet's DropBlock counts
         tensors = [torch.zeros(ballast // 100) for _ in range(100 if ballast else 0)]
         self.ballast = nn.ParameterList(map(nn.Parameter, tensors))
@@ -139,7 +143,7 @@ class Model(nn.Module):
             DRAWS.setdefault(int(index), set()).add(digest(x))
         self.passes += 1
         loss = self(*batch) * min(1.0, self.passes / 40)
-        return {"loss": loss, "log_vars": {"loss": loss.item()}, "num_samples": len(batch[0])}
+        return {self.called: loss, "log_vars": {"loss": loss.item()}, "num_samples": len(batch[0])}
 
 
 def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
@@ -168,6 +172,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     torch.manual_seed(seed)
     dist.init_process_group("gloo")
     model: Any = Model(case["unused"], overflows=case["scaled"], ballast=case["ballast"])
+    model.called = case["called"]
     torch.manual_seed(seed + rank)
     ddp = type("Ddp", (MMDistributedDataParallel,), {"_use_replicated_tensor_module": False})
     if world > 1:
@@ -213,6 +218,10 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
         model.train()
         return [one for one in found if np.isfinite(one)]
 
+    class Renames(Hook):
+        def after_train_iter(self, runner: Any) -> None:
+            runner.outputs["loss"] = runner.outputs[case["called"]]
+
     class Dies(Hook):
         def before_train_epoch(self, runner: Any) -> None:
             if runner.epoch == 1:  # and not in a later one, as mmdet's YOLOXModeSwitchHook
@@ -225,6 +234,8 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
 
         def after_train_iter(self, runner: Any) -> None:
             limited(runner, case["limit_bytes"])
+            if case["beside"] and runner.iter == 4:
+                next(iter(loader))
             die_where_asked(runner, case["die"], "iteration")
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -257,6 +268,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
         )
     runner.register_hook(Rows(interval=5, by_epoch=by_epoch), priority="VERY_LOW")
     runner.register_hook(Dies(), priority="LOWEST")
+    runner.register_hook(Renames(), priority="HIGHEST")
     saved = sorted(work_dir.glob("epoch_*.pth" if by_epoch else "iter_*.pth"))
     if saved:
         runner.resume(str(saved[-1]), map_location="cpu")

@@ -54,6 +54,7 @@ class Hook:
         steps, request = self.settings["steps"], self.request()
         if request > self.answered and self.habit != "deaf-to-requests":
             self.answered = request
+            time.sleep(2.0 if self.habit == "slow-to-save" else 0.0)
             if self.habit == "disk-full":
                 self.note(save_error="OSError: [Errno 28] No space left on device")
             else:

@@ -1,4 +1,7 @@
-"""Runs inside the ranks: a hook of mmengine that carries out plan.json, which is beside this file."""
+"""Runs inside the ranks: a hook of mmengine that carries out plan.json, which is beside this file.
+
+`paced`: each iteration begins when the step checkpoint before it is written.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import injected_waits
 from injected_stamps import HERE, RANK, TAG, begin, checkpoints, stamp
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -25,7 +29,9 @@ class InjectedFaults(Hook):
             stamp("epoch", epoch=runner.epoch + 1, checkpoints=checkpoints(runner.work_dir))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        for words in PLAN:
+        if any(words["kind"] == "paced" for words in PLAN):
+            injected_waits.wait_for_writers()
+        for words in (one for one in PLAN if one["kind"] != "paced"):
             here = (RANK, runner.epoch + 1, batch_idx + 1) == (
                 words["rank"],
                 words["epoch"],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from faults.bench import EPOCHS, ITERATIONS, Bench
 from faults.fault import Measurement, fault
+from faults.rows.steps import AT_EACH_STEP, continued
 
 CHECKOUT = Path(__file__).parents[2] / "support/mmengine_checkout"
 CONFIG = """_base_ = "{base}.py"
@@ -15,7 +16,7 @@ custom_hooks = [dict(type="InjectedFaults")]
 """
 
 
-def _mmengine(bench: Bench, iters: int | None = None) -> None:
+def _mmengine(bench: Bench, iters: int | None = None, steps_min: float = 0) -> None:
     """The bench plays with mmengine's own Runner instead, by epochs or by iterations."""
     checkout = bench.folder / "mmengine"
     shutil.copytree(CHECKOUT, checkout)
@@ -29,7 +30,7 @@ def _mmengine(bench: Bench, iters: int | None = None) -> None:
     often = {f"{hook}.interval": ITERATIONS, f"{hook}.max_keep_ckpts": EPOCHS}
     options = {} if iters is None else often
     stage = {"config": "configs/injected.py", **length, "options": options, "backends": ["gloo"]}
-    stage["checkpoint_interval_min"] = 0
+    stage["checkpoint_interval_min"] = steps_min
     runs = {"mmengine": {"trainer": {**trainer, "env": env}, "stages": {"first": stage}}}
     bench.project.configure(lambda data: data.update(runs=runs))
     bench.where = "mmengine/first"
@@ -45,6 +46,18 @@ def rank_killed(bench: Bench) -> Measurement:
     _mmengine(bench)
     bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)
     return bench.resumed(bench.train(), "killed")
+
+
+@fault(
+    "mmengine-step-killed",
+    "one rank SIGKILLed, a trainer of mmengine, step checkpoints at each step",
+    injected="SIGKILL in rank 0, epoch 2, iteration 4",
+    must="killed; continues by itself within epoch 2, at most 1 iteration redone; completes",
+)
+def step_killed(bench: Bench) -> Measurement:
+    _mmengine(bench, steps_min=AT_EACH_STEP)
+    bench.inject({"kind": "paced"}, kind="sigkill", rank=0, epoch=2, iteration=4)
+    return continued(bench, bench.resumed(bench.train(), "killed"), 3, redone=1)
 
 
 @fault(

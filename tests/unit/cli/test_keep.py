@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.step_folders import write_step
 from support.toy_project import ToyByRate, ToyProject, arguments, make_checkout
 from trainrelay.cli import stage as verbs
 from trainrelay.config import parse
@@ -71,6 +72,27 @@ def retained(toy: ToyProject, guard: Callable[[], object] = bool, **keep: int) -
     """What is there once `keep` was asked what goes."""
     retention.retain(facts(toy, keep=keep), (), guard)
     return epochs(toy)
+
+
+def test_check_counts_step_checkpoints(toy: ToyProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large as the trainer's own before the first one; on disk, and in rank 0's memory."""
+
+    def said(saving: state.Facts) -> str:
+        found = retention.step_room(saving)
+        return found.line() if found else ""
+
+    own = facts(toy)
+    size = own.checkpoints[0][1].stat().st_size
+    monkeypatch.setattr(retention, "_GB", size)
+    assert "up to 3 of about 1.00 GB" in said(own)
+    assert "rank 0 holds a copy of 1.00 GB in host memory" in said(own)
+    assert said(own).startswith("ok")
+    assert "and mem_gb is 1.5: raise it" in said(facts(toy, resources={"gpu": 0, "mem_gb": 1.5}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size))
+    assert "saves would fail; make room, or lower keep_steps" in said(own)
+    write_step(own.paths.folder / "attempts/001", 3)
+    assert said(facts(toy)).startswith("ok")
+    assert said(facts(toy, checkpoint_interval_min=0)) == said(replace(own, checkpoints=())) == ""
 
 
 # ---------------------------------------------------------------------- a training with `keep`

@@ -185,6 +185,14 @@ class Ours(BatchSampler):
     pass
 
 
+def of_a_stranger(generator: Any) -> DataLoader:  # type: ignore[type-arg]
+    """A sampler of a known name, whose draws are its own."""
+    kind = type("DistributedSampler", (SequentialSampler,), {})
+    sampler = kind(range(4))
+    sampler.draws = generator
+    return DataLoader(Counted(4), sampler=sampler)
+
+
 @pytest.mark.parametrize(
     ("loader", "why"),
     [
@@ -199,6 +207,16 @@ class Ours(BatchSampler):
             DataLoader(Counted(4), sampler=RandomSampler(range(4), generator=torch.Generator())),
             "the sampler RandomSampler has its own random number generator",
         ),
+        *[
+            (of_a_stranger(one), "the sampler DistributedSampler has its own random number generator")
+            for one in (
+                random.Random(1),
+                np.random.RandomState(1),
+                np.random.default_rng(1),
+                torch.Generator(),
+            )
+        ],
+        (of_a_stranger(None), None),
         (DataLoader(Counted(4), shuffle=True), None),
         (DataLoader(Counted(4), sampler=DistributedSampler(range(4), num_replicas=2, rank=0)), None),
     ],

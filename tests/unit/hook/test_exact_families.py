@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from trainrelay_hook.mmengine_runner import Mmengine
 from unit.hook.conftest import Ranks, Stage, manifest
 from unit.hook.test_exact_resume import EPOCH, STEPS, continued, drawn, killed, same, trained  # noqa: F401
 
@@ -32,6 +33,38 @@ def test_mmengine_killed_within_an_epoch(ranks: Ranks, drawn: random.Random, tmp
     within = [facts for facts in map(manifest, stage.valid()) if facts["iteration"] < EPOCH]
     assert {facts["step"] % 2 for facts in within} <= {0}  # between two updates of the weights
     assert manifest(stage.valid()[0])["runner"] == "EpochBasedTrainLoop"
+
+
+def test_mmengine_continued_where_gradients_of_unused_parameters_wait(ranks: Ranks, tmp_path: Path) -> None:
+    """Those of an epoch's last iteration, which are not averaged yet; the next one uses other parameters."""
+    case: dict[str, Any] = {**EPOCHS, **SHORT, "unused": True}
+    stage = Stage(ranks, tmp_path / "killed", **case)
+    stage.steps["every_s"] = 3600.0
+    assert set(stage.run(die={"rank": 0, "step": EPOCH + 1, "place": "iteration"})) == {-9}, stage.output()
+    assert stage.run() == [0, 0], stage.output()
+    assert stage.note(0)["resumed"]["step"] == EPOCH
+    assert same(stage, trained(ranks, tmp_path / "whole", **case))
+
+
+def test_a_model_that_steps_several_optimizers_itself(
+    ranks: Ranks,
+    drawn: random.Random,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """mmengine's OptimWrapperDict, with each part of the model in a DDP."""
+    case: dict[str, Any] = {**EPOCHS, **SHORT, "several": True, "scaled": False, "accumulate": 1}
+    stage = Stage(ranks, tmp_path / "killed", **case)
+    die = killed(drawn, "iteration", EPOCH + 4, 2 * EPOCH - 1)
+    assert same(continued(stage, die), trained(ranks, tmp_path / "whole", **case))
+
+
+def test_no_loss_is_kept_for_an_evaluation() -> None:
+    """Its graph may be what is left of the memory."""
+    known = Mmengine.__new__(Mmengine)
+    told: list[Any] = []
+    known.loss = None
+    known._updates(lambda loss: loss, lambda: told.append(known.loss), "the loss")
+    assert (told, known.loss) == (["the loss"], None)
 
 
 @pytest.mark.long

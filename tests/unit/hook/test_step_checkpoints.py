@@ -88,6 +88,55 @@ def test_after_failures_in_a_row_there_is_no_further_one(stage: Stage) -> None:
     assert "File too large" in stage.note(0)["save_error"]
 
 
+def test_a_request_is_tried_after_failures_in_a_row(stage: Stage) -> None:
+    """By then there may be room."""
+    stage.steps["failures_max"] = 2
+    stage.case["epochs"] = 2
+    die = {"rank": 0, "step": 15, "place": "requested"}
+    assert stage.run(limit_bytes=2048, die=die) == [-9, -9], stage.output()
+    newest, *_ = map(manifest, stage.valid())
+    assert newest["request"] == 1
+    assert newest["step"] >= 15
+
+
+def test_one_whose_first_pass_fails_is_not_taken_again(stage: Stage) -> None:
+    """That pass is ours: the trainer's own hooks find its loss under another name."""
+    stage.case.update(called="total", scaled=False, accumulate=1)
+    die = {"rank": 0, "step": 6, "place": "iteration"}
+    assert stage.run(die=die) == [-9, -9], stage.output()
+    assert 0 not in stage.run()
+    why = "the pass that orders DDP's gradients failed: KeyError: 'loss'"
+    assert [stage.note(rank)["not_resumed"] for rank in (0, 1)] == [why, why]
+    assert "resumed" not in stage.note(0)
+
+
+@pytest.mark.parametrize(
+    ("more", "continues"),
+    [({}, True), ({"runner": "IterBasedRunner"}, False)],
+    ids=["epochs", "iterations"],
+)
+def test_a_hook_that_looks_at_a_batch_changes_no_order(
+    stage: Stage, tmp_path: Path, more: dict[str, str], continues: bool
+) -> None:
+    """By iterations it is not known afterwards which of the two the trainer goes through."""
+    case = {**stage.case, "world": 1, "sampler": "RandomSampler", "beside": True, **more}
+    whole, killed = (
+        Stage(stage.ranks, tmp_path / "whole", **case),
+        Stage(stage.ranks, tmp_path / "killed", **case),
+    )
+    assert whole.run() == [0], whole.output()
+    assert killed.run(die={"rank": 0, "step": 9, "place": "iteration"}) == [-9], killed.output()
+    newest = killed.newest()
+    assert newest
+    if continues:
+        assert manifest(newest)["step"] > 5
+        assert killed.run() == [0], killed.output()
+        assert killed.ends() == whole.ends()
+    else:
+        assert manifest(newest)["step"] <= 5
+        assert killed.note(0)["steps"] == "a hook goes through the training's data, too"
+
+
 def test_a_fenced_trainer_writes_nothing(stage: Stage) -> None:
     """Another supervisor has made a claim."""
     (stage.folder / "lease" / "000008.json").touch()

@@ -18,15 +18,18 @@ from support.supervising import Alone, Steps, eventually, log_text, supervisor, 
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob, StepSaving, train
+from trainrelay.supervise.attempt import wait_for_step_s
 from trainrelay.supervise.attempt_folders import open_attempt
 from trainrelay.supervise.decide import FINISH
 from trainrelay.supervise.resume import starting_points
+from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.step_checkpoints import read_steps
 from trainrelay_hook import files
 
 SAVING = StepSaving(every_s=0.1, keep=2, failures_max=3, exact=False)
 RARELY: dict[str, Any] = {"every_s": 600.0, "keep": 2, "failures_max": 3, "exact": False}
+OFTEN = {**RARELY, "every_s": 0.1}
 
 
 def job(folder: Path, templates: Path, habit: str = "good", **changes: Any) -> StageJob:
@@ -158,6 +161,44 @@ def test_a_stop_is_preceded_by_a_step_checkpoint(tmp_path: Path, templates: Path
 
 
 @pytest.mark.process
+def test_a_save_is_waited_for_as_long_as_the_last_one_took(tmp_path: Path, templates: Path) -> None:
+    """2.4 s, as its manifest has it; the grace is 1 s."""
+    stopped = supervisor(
+        tmp_path, templates, "slow-to-save", kind="steps", launch=True, steps=OFTEN, epochs=500
+    )
+    try:
+        eventually(lambda: steps(job(tmp_path, templates)))
+        stopped.send_signal(signal.SIGINT)
+        out, err = stopped.communicate(timeout=60)
+    finally:
+        stopped.kill()
+    assert json.loads(out)["end"] == "interrupted"
+    assert "stopping; processes still there after 5.1 s are killed" in err
+    assert "no step checkpoint was saved" not in err
+    assert "saved in epoch" in err
+
+
+@pytest.mark.parametrize(
+    ("why", "save_s", "waits_s"),
+    [
+        (None, 0.0, 20.0),
+        (None, 76.0, 76.0),
+        (None, 1e9, 600.0),
+        (SlurmStop("preempted", "", 300), 0.0, 240.0),
+        (SlurmStop("preempted", "", 20), 76.0, 10.0),
+        (SlurmStop("preempted", ""), 76.0, 20.0),
+        (SlurmStop("time-limit", "", 300), 0.0, 240.0),
+        (SlurmStop("interrupted", "its job was cancelled"), 76.0, 20.0),
+    ],
+)
+def test_a_stop_waits_as_long_as_a_save_takes_or_slurm_leaves(
+    why: SlurmStop | None, save_s: float, waits_s: float
+) -> None:
+    """With a grace of 30 s, as long as Slurm's default KillWait."""
+    assert wait_for_step_s(30.0, why, save_s) == waits_s
+
+
+@pytest.mark.process
 def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path, templates: Path) -> None:
     stopped = waiting(tmp_path, templates, "deaf-to-requests", stop_grace_s=10_000.0)
     try:
@@ -231,9 +272,7 @@ def test_step_checkpoints_of_earlier_attempts_go_while_it_trains(tmp_path: Path,
     """Their room is needed before the training is over."""
     one = job(tmp_path, templates)
     older = write_step(with_an_attempt(one), 3)
-    stopped = supervisor(
-        tmp_path, templates, "good", kind="steps", launch=True, steps={**RARELY, "every_s": 0.1}, epochs=500
-    )
+    stopped = supervisor(tmp_path, templates, "good", kind="steps", launch=True, steps=OFTEN, epochs=500)
     try:
         eventually(lambda: not older.exists())
         assert len(list(older.parent.parent.parent.glob("002/steps/*"))) >= 2

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -42,9 +43,15 @@ def why_unknown(loader: Any) -> str | None:
     sampler = batches.sampler
     if type(sampler).__name__ not in KNOWN:
         return "the sampler {} is not known".format(type(sampler).__name__)
-    if getattr(sampler, "generator", None) is not None:
+    if any(map(_is_generator, vars(sampler).values())):
         return "the sampler {} has its own random number generator".format(type(sampler).__name__)
     return None
+
+
+def _is_generator(one: Any) -> bool:
+    return isinstance(one, (random.Random, torch.Generator)) or type(one).__module__.startswith(
+        "numpy.random"
+    )
 
 
 def put_into(loader: Any, steps: dict[str, Any] | None, *, by_epoch: bool) -> Order:
@@ -80,6 +87,8 @@ class Order(BatchSampler):
         self._inner, self.dataset = loader.batch_sampler, loader.dataset
         self.seed, self.epoch, self._by_epoch = seed, 0, by_epoch
         self.passes = 0  # that are over
+        self.begins = True  # the next pass is the training's, not one that a hook makes beside it
+        self._under_way = self.lost = False  # by iterations: a pass; it is not known which is the training's
         self.batches = 0  # that were trained with, by iterations: a trainer's own resume may begin again
         self.began: dict[str, Any] = {}  # the generators when the current pass's order was drawn
         self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None
@@ -117,9 +126,11 @@ class Order(BatchSampler):
             random_states.put_back(began)
             if not self._by_epoch and hasattr(self._inner.sampler, "set_epoch"):
                 self._inner.sampler.set_epoch(self.passes)  # a hook may have told it the first
+        beside = not self.begins and (self._by_epoch or self._under_way)
+        self.lost, self._under_way = self.lost or (beside and not self._by_epoch), True
         if self._outliving is not None and getattr(self._outliving, "_iterator", None) is None:
             self.workers_began = True
-        self.began, epoch = random_states.taken(), self.epoch
+        epoch, self.began = self.epoch, self.began if beside else random_states.taken()
         # A copy: what a pass that is given up has gathered for a batch is not for the next one.
         batches = iter(copy.deepcopy(self._inner, {id(self._inner.sampler): self._inner.sampler}))
         for _ in itertools.islice(batches, done):
@@ -129,6 +140,7 @@ class Order(BatchSampler):
         for number, batch in enumerate(batches, self.passes * len(self) + done):
             yield batch if self.seed is None else Batch(batch, self.seed, epoch if self._by_epoch else number)
         self.passes += 1
+        self._under_way = False
 
     def __len__(self) -> int:
         return len(self._inner)

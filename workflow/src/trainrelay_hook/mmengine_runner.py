@@ -45,7 +45,7 @@ def _order_before_its_first_pass(loader: Any, steps: dict[str, Any] | None) -> N
 class Mmengine(Runner):
     """One of these."""
 
-    begins_again = True
+    accumulates_alone = begins_again = True
 
     def __init__(self, own: Any, module: Any) -> None:
         super().__init__(own, module)
@@ -119,6 +119,7 @@ class Mmengine(Runner):
     def _updates(self, update: Any, tell: Callable[[], None], loss: Any, *args: Any, **kwargs: Any) -> Any:
         self.loss = loss
         tell()
+        self.loss = None  # an evaluation may need the memory of what it was computed from
         return update(loss, *args, **kwargs)
 
     def kept(self) -> dict[str, Any]:

@@ -29,11 +29,11 @@ class Halfway(RuntimeError):
 
 
 @contextmanager
-def _whole() -> Iterator[None]:
+def _whole(otherwise: str = "only a part could be put in: ") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        notes.note(resumed=None, not_resumed="only a part could be put in: " + notes.of(error))
+        notes.note(resumed=None, not_resumed=otherwise + notes.of(error))
         raise Halfway("a step checkpoint could not be put in") from error
 
 
@@ -103,7 +103,8 @@ class Resume:
             return
         put, self._pending = partial(step_state.put_gradients, runner, small["gradients"], self._pending), {}
         if getattr(runner.model, "find_unused_parameters", True) or runner.steps_itself:
-            put()
+            with _whole():
+                put()
         else:
             self._after_a_first_pass(put)
 
@@ -120,12 +121,13 @@ class Resume:
             vars(model).update({"train_step": own} if own else {})
             states, attributes = random_states.taken(), step_state.attributes(runner, self._order)
             buffers = {name: one.clone() for name, one in model.named_buffers()}
-            runner.pass_alone(train_step, copy.deepcopy(batch), *args, **kwargs)
-            for name, one in model.named_buffers():
-                one.copy_(buffers[name])
-            put_gradients()
-            step_state.put_attributes(runner, self._order, attributes)
-            random_states.put_back(states)
+            with _whole("the pass that orders DDP's gradients failed: "):
+                runner.pass_alone(train_step, copy.deepcopy(batch), *args, **kwargs)
+                for name, one in model.named_buffers():
+                    one.copy_(buffers[name])
+                put_gradients()
+                step_state.put_attributes(runner, self._order, attributes)
+                random_states.put_back(states)
             return train_step(batch, *args, **kwargs)
 
         model.train_step = step_twice

@@ -23,6 +23,7 @@ class Runner:
     optimizers: list[Any]  # torch's
     stateful: list[Any]  # what holds their states
     steps_itself: bool  # the model makes its backward passes and steps by itself
+    accumulates_alone = False  # whether the ranks' gradients are not averaged before an iteration that steps
     begins_again = False  # whether its batches are drawn again once all is put in
     skips = 0  # so many batches its loop throws away when it resumes the trainer's own checkpoint
     evaluates_next: Any = False  # before the next iteration; one that continued there would not

@@ -4,7 +4,7 @@ All ranks save at the same step: rank 0 says that it is time or that the supervi
 that it is still writing, and all hear it before the optimizer steps (`agreement`). Saved is only after an
 iteration in which it has stepped, where no gradients wait for the next one; and at each epoch's end, with
 those that do: what a trainer saves there is not all of its state. A save that fails costs nothing but itself;
-after some in a row there is no further one.
+after some in a row there is a further one only at a request.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class StepSaving:
         """For all ranks: whether this one is writing, that it is time, and the number of a request."""
         busy = not self._allocated or (self._thread is not None and self._thread.is_alive())
         now_s = time.monotonic()
-        if self._runner.rank or self._over or self._failures >= self._settings["failures_max"]:
+        if self._runner.rank or self._over:
             return busy, False, 0
         if now_s >= self._look_at_s:
             self._look_at_s, self._request = now_s + LOOK_S, files.requested()
         due = self._own_saved or self._epoch_ends or now_s - self._saved_at_s >= self._settings["every_s"]
-        return busy, due, self._request
+        return busy, due and self._failures < self._settings["failures_max"], self._request
 
     @property
     def _epoch_ends(self) -> bool:
@@ -66,6 +66,9 @@ class StepSaving:
     def end_iteration(self, busy: float, due: float, request: float) -> None:
         """After all hooks of an iteration: saves, where all ranks do."""
         runner = self._runner
+        if self._order.lost and not self._over:
+            self._over = True
+            notes.note(saves=None, steps="a hook goes through the training's data, too")
         between = (self._stepped or self._epoch_ends) and not runner.evaluates_next
         if not between or not self._agreement.whole or self._over:
             return

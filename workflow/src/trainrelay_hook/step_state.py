@@ -115,6 +115,9 @@ def put_tensors(runner: Runner, kept: dict[str, Any]) -> None:
 
 def put_gradients(runner: Runner, having: list[str], pending: dict[str, Any]) -> None:
     """As after a step, but for those that wait: one that is 0 an optimizer treats unlike none."""
+    if pending and runner.accumulates_alone and getattr(runner.model, "find_unused_parameters", False):
+        for one in (one for name, one in runner.model.named_parameters() if name in pending):
+            one.sum().backward()  # DDP averages what it has seen to be used since the last time
     for name, one in runner.model.named_parameters():
         one.grad = torch.zeros_like(one) if name in having else None
         if name in pending:

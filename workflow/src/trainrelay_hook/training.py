@@ -72,7 +72,7 @@ class Training:
             why = "the ranks have no common network"
         if not why:
             self._order = data_order.put_into(runner.loader, steps, by_epoch=runner.by_epoch)
-            self._order.batches = runner.skips
+            self._order.batches, self._order.begins = runner.skips, True
         if resume:
             self._take_up(resume["path"], why)
         if self._order and steps:
@@ -109,7 +109,7 @@ class Training:
 
     def after_hooks_of_before_train_epoch(self, _: Any) -> None:
         if self._order:
-            self._order.epoch = self._runner.epoch
+            self._order.epoch, self._order.begins = self._runner.epoch, True
         if self._resume:
             self._resume.put_state()
 
@@ -122,7 +122,7 @@ class Training:
         if self._guard:
             self._guard.begin_forward()
         if self._order:
-            self._order.batches += 1
+            self._order.batches, self._order.begins = self._order.batches + 1, False
             if self._order.workers_began:
                 known = step_state.attributes(self._runner, self._order).get(step_state.DATA)
                 self._order.workers_began, self._order.known = False, known

@@ -111,7 +111,9 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
         yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
-        yield retention.room(state.read(at))
+        facts = state.read(at)
+        yield retention.room(facts)
+        yield from filter(None, [retention.step_room(facts)])
 
 
 # ---------------------------------------------------------------------- Slurm

@@ -334,7 +334,8 @@ class StepFile(FromHook):
 class StepManifest(StepsDone):
     """attempts/NNN/steps/STEP/manifest.json, by rank 0: a step checkpoint, complete once this is there.
 
-    `request`: the one that it answers; None: it was time to save.
+    `request`: the one that it answers; None: it was time to save. The training waited for `stall_s`; rank
+    0 wrote its files within `write_s`.
     """
 
     format: Literal[1]
@@ -343,6 +344,8 @@ class StepManifest(StepsDone):
     exact: bool
     request: int | None = None
     saved_s: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+    stall_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
+    write_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
     files: Annotated[dict[StepFileName, StepFile], Field(min_length=1)]
 
 

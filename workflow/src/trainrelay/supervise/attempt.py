@@ -44,8 +44,10 @@ from trainrelay.system.tail import Tail
 from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung, prefixed
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
+from trainrelay.training.step_checkpoints import read_steps
 
 _FOR_STEP = 2 / 3  # of the grace; a trainer that cannot answer has the rest to act on SIGTERM
+_MOST_S = 600.0  # for a step checkpoint, whatever was measured
 _LEAST_S = 10.0  # of what Slurm leaves, to end the trainer and record that
 _RECORD_S = 30.0  # of what Slurm leaves: for the end's record, and the requeue
 
@@ -226,8 +228,6 @@ class _Attempt:
         job, monitor, stop = self._job, self._monitor, self._stop
         with contextlib.closing(Tail(Path(self._record.log))) as tail:
             launcher_was_gone = follow_to_end(trainer, tail, monitor, self._stopping)
-            if stop.requested:
-                self._shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
             hang = self._with_stacks(monitor.hang) if monitor.hang else None
             self._processes.look(now=True)
             # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
@@ -274,22 +274,29 @@ class _Attempt:
         """Ends its processes, within the grace or what Slurm leaves: for a step checkpoint, then a write."""
         # A trainer that did not resume, or lost the lease, must not overwrite the checkpoints that are there.
         grace_s = 0.0 if self._monitor.not_resumed or self._lease.lost else self._job.stop_grace_s
-        near = why is not None and why.end == "time-limit"
-        write_s = why.left_s - self._job.stop_grace_s - _RECORD_S if why and near else 0.0
+        write_s = why.left_s - self._job.stop_grace_s - _RECORD_S if why and why.left_s else 0.0
+        step_s, rest_s = wait_for_step_s(grace_s, why, self._save_s()), (1 - _FOR_STEP) * grace_s
+        if self._stop.requested:
+            until_s = max(self._job.stop_grace_s, step_s + rest_s)
+            self._shown.note(f"stopping; processes still there after {round(until_s, 1):g} s are killed")
         began_s = time.monotonic()
         if self._stop.requested and grace_s and not self._monitor.must_end:
-            most_s = max(_FOR_STEP * grace_s, write_s)
-            until_s = began_s + (min(most_s, why.left_s - _LEAST_S) if why and why.left_s else most_s)
             self._hook.save(
                 self._lease,
-                lambda: self._hurry() or not trainer.running() or time.monotonic() >= until_s,
+                lambda: self._hurry() or not trainer.running() or time.monotonic() >= began_s + step_s,
                 self._shown.note,
             )
         spent_s = time.monotonic() - began_s
-        kin, left_s = self._processes.kin, max(grace_s - spent_s, 0.0)
+        kin, left_s = self._processes.kin, max(grace_s - spent_s, rest_s)
         ending = self._keeper.end(kin, left_s, self._hurry, write_s - spent_s)
         self._processes.look(now=True)
         return ending
+
+    def _save_s(self) -> float:
+        """For a step checkpoint, as measured: a step and a write may just have begun."""
+        seen, (found, _) = self._telemetry.newest, read_steps(self._job.stage_dir)
+        write_s = found[0].manifest.stall_s + found[0].manifest.write_s if found else 0.0
+        return 2 * ((seen.step_s if seen else 0.0) + write_s) if self._job.steps else 0.0
 
     def _with_stacks(self, hang: str) -> str:
         """The hang in a sentence, with the steps and the place of each process; their stacks are kept."""
@@ -299,6 +306,14 @@ class _Attempt:
         found = "; ".join(filter(None, (standing, describe_stacks(saved))))
         hint = "" if self._job.hang_timeout_s else "; set hang_timeout_s for this stage if that is normal"
         return f"{hang}; {found}; stacks: {stacks}{hint}"
+
+
+def wait_for_step_s(grace_s: float, why: SlurmStop | None, save_s: float) -> float:
+    """How long a stop waits for a step checkpoint that takes `save_s` (pure): what Slurm leaves."""
+    least_s = _FOR_STEP * grace_s
+    if why and why.left_s:
+        return min(max(least_s, why.left_s - grace_s - _RECORD_S), why.left_s - _LEAST_S)
+    return least_s if why else max(least_s, min(save_s, _MOST_S))
 
 
 def _note_survivors(ending: Ending, shown: Display, *, launcher_was_gone: bool) -> None:

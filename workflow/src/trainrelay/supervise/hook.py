@@ -26,6 +26,7 @@ _LOOK_S = 60.0  # between two looks at the notes of a trainer that trains
 NOTES_WITHIN_S = 60.0  # of the first progress: a shared file system may show another node's files this late
 _MOST_BYTES = 64 * 1024
 _MOST_NAMES = 5  # of parameters and of ranks in a sentence
+_SAY_S = 30.0  # `trainrelay stop` takes a supervisor that says nothing for one that does not react
 _ANSWER_LOOK_S = 0.05  # what comes after a step checkpoint is retrained
 _WHY = (
     "its environment was cleared or lacks RANK, its container has no folder of trainrelay, its Python runs"
@@ -133,14 +134,17 @@ class Hook:
         note = self._note(0)
         if over() or note is None or not (note.saves or note.asks):
             return
-        say("waiting for a step checkpoint" if note.saves else "waiting for the script to save and to end")
-        failed, why = note.save_error, None
+        waits = "waiting for a step checkpoint" if note.saves else "waiting for the script to save and to end"
+        failed, why, said_s = note.save_error, None, float("-inf")
         try:
             # One supervisor asks once, so its token is a number that rises.
             write_json(self._folder / files.REQUEST, {"format": files.FORMAT, "request": lease.token})
         except UserError as error:
             why = str(error)
         while not (saved := self._answer(lease.token)) and not why and not over():
+            if time.monotonic() - said_s >= _SAY_S:
+                said_s = time.monotonic()
+                say(waits)
             time.sleep(_ANSWER_LOOK_S)
             note = self._note(0) or note
             why = note.save_error if note.save_error != failed else None

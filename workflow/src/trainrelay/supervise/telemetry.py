@@ -60,11 +60,15 @@ class Telemetry(Record):
         """The rank that is furthest."""
         return max(self.ranks, key=lambda one: one.steps)
 
+    @property
+    def step_s(self) -> float:
+        """Of the slowest rank."""
+        return max(one.step_s for one in self.ranks)
+
     def __str__(self) -> str:
         """`step 1203, 0.42 s per step, data 12 %`: of the slowest rank, and of the one that waits most."""
         shares = [one.data_s / one.step_s for one in self.ranks if one.step_s]
-        step_s = max(one.step_s for one in self.ranks)
-        more = f", {step_s:.3g} s per step, data {100 * max(shares):.0f} %" if shares else ""
+        more = f", {self.step_s:.3g} s per step, data {100 * max(shares):.0f} %" if shares else ""
         return f"step {self.first.steps}{more}"
 
     def progress(self, attempt: AttemptRecord) -> StepSeen | None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from trainrelay.config import stage_paths
 from trainrelay.errors import UserError
-from trainrelay.preflight.check_result import CheckResult
+from trainrelay.preflight.check_result import CheckResult, note, ok
 from trainrelay.preflight.folders import space_check
 from trainrelay.records import Identity, Promotions, Removals, RemovedCheckpoint
 from trainrelay.system.files import inside, read_record, write_json
@@ -27,6 +28,7 @@ _COPY = re.compile("best|ema|swa|latest|last|final", re.IGNORECASE)  # which a l
 _NOT_COUNTED = (
     "how the trainer numbers the epochs of its checkpoints is not known yet; set epoch_base of trainer"
 )
+_GB = 1e9  # bytes, as disks are sold
 _LEAST_BEST = 2  # the best, and what is promoted if that is no good
 
 
@@ -99,6 +101,23 @@ def room(facts: Facts) -> CheckResult:
     return space_check(facts.work_dirs.current, size_bytes, min(most), freed_bytes)
 
 
+def step_room(facts: Facts) -> CheckResult | None:
+    """Whether disk and memory hold the step checkpoints; None if none are saved, or no size is known."""
+    size_bytes = next((sum(one.bytes for one in step.manifest.files.values()) for step in facts.steps), 0)
+    own = (path.stat().st_size for _, path in facts.checkpoints if path.is_file())
+    if not (facts.at.saves_steps and (size_bytes := size_bytes or next(own, 0))):
+        return None
+    most, size_gb, folder = facts.at.settings.keep_steps + 1, size_bytes / _GB, facts.paths.folder
+    free_gb, mem_gb = shutil.disk_usage(folder).free / _GB, facts.at.settings.resources.mem_gb
+    what = f"step checkpoints: up to {most} of about {size_gb:.2f} GB ({free_gb:.1f} GB free for {folder})"
+    what += f"; rank 0 holds a copy of {size_gb:.2f} GB in host memory"
+    if (most - len(facts.steps)) * size_gb > free_gb:
+        return note(f"{what}: saves would fail; make room, or lower keep_steps")
+    if isinstance(mem_gb, float) and mem_gb < 2 * size_gb:
+        return note(f"{what}, and mem_gb is {mem_gb:g}: raise it, or set checkpoint_interval_min: 0")
+    return ok(what)
+
+
 def outlook(facts: Facts) -> Iterator[str]:
     """What `keep` would remove, and whether the disk holds what is to come, as far as that is known."""
     if facts.at.settings.keep and facts.checkpoints and not _counts(facts):
@@ -167,6 +186,6 @@ def _of_series(name: str, count: int) -> str:
 def _listed(facts: Facts, files: Sequence[RemovedCheckpoint]) -> str:
     counts = sorted({one.count for one in files})
     what = (
-        f"{facts.unit} {quoted(', '.join(map(str, counts)))}; {sum(one.size for one in files) / 1e9:.2g} GB"
+        f"{facts.unit} {quoted(', '.join(map(str, counts)))}; {sum(one.size for one in files) / _GB:.2g} GB"
     )
     return f"{len(counts)} checkpoint{'s' * (len(counts) > 1)} ({what})"
