@@ -74,7 +74,9 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     for at in firsts:
         script, described = at.trainer_settings.script, at.trainer.described
         if script and script.sample_log and described:
-            yield _trainer_of(at), sample_check(at.root / script.sample_log, described())
+            same = [one.settings.choice.best for one in where if _trainer_of(one) == _trainer_of(at)]
+            best = filter(None, dict.fromkeys(same))
+            yield _trainer_of(at), sample_check(at.root / script.sample_log, described(), best)
 
 
 def _first_of_each(where: Sequence[StageContext]) -> list[StageContext]:
@@ -114,6 +116,7 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
         yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
+        yield from map(note, retention.best_may_go(at))
         yield retention.room(state.read(at))
 
 
