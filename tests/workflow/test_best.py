@@ -41,7 +41,7 @@ def test_the_best_epoch_starts_the_next_stage_and_another_mode_retrains_only_tha
     def promoted() -> int:
         """The epoch that is promoted, and from which stage 2 started."""
         record, second = read(project.stage("stage1") / "checkpoint.json"), project.stage("stage2")
-        epoch: int = record["best"]["first"]["epoch"]
+        epoch: int = record["best"]["first"]["done"]
         source = sha256_of(project.stage("stage1") / f"work_dir/epoch_{epoch}.pth").sha256
         assert record["source"]["file"]["sha256"] == source
         assert sha256_of(Path(record["target"])).sha256 == source
@@ -74,7 +74,11 @@ def test_a_trainer_of_detrs_family_promotes_its_best_pck(tmp_path: Path) -> None
     scores = {row["epoch"] + 1: row["test_pck@0.1"] for row in rows}
     best = max(scores, key=lambda epoch: (scores[epoch], -epoch))
     record = read(pose / "checkpoint.json")
-    assert record["best"]["first"] == {"epoch": best, "value": pytest.approx(scores[best], abs=1e-4)}
+    assert record["best"]["first"] == {
+        "unit": "epoch",
+        "done": best,
+        "value": pytest.approx(scores[best], abs=1e-4),
+    }
     assert len(record["best"]["runners_up"]) == 2
     promoted = project.folder / "workflow/demo/keypoints/ckpts/pose.pth"
     assert promoted.read_bytes() == (pose / f"work_dir/checkpoint{best - 1:04d}.pth").read_bytes()

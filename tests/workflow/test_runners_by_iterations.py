@@ -31,11 +31,11 @@ RESUMED = {"mmcv": "resumed from epoch: 1, iter 15", "mmengine": "resumed epoch:
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trained")]
 
 
-def config_of(folder: Path, kind: str, iters: int = 24) -> Config:
+def config_of(folder: Path, kind: str, iters: int = 24, **asked: Any) -> Config:
     stage = {"iters": iters, "seed": 3, "backends": ["gloo"], "probe": False}
     first, second = ({**stage, "config": f"configs/{name}.py"} for name in CONFIGS[kind])
     stages: dict[str, Any] = {
-        "first": {**first, "promotion": {"target": "ckpts/first.pth"}},
+        "first": {**first, "promotion": {"target": "ckpts/first.pth"}, **asked},
         "second": {**second, "iters": 8, "init_from": "first"},
     }
     env = {"OMP_NUM_THREADS": "1", "PLAN": str(folder / "plan.json")}
@@ -93,6 +93,23 @@ def test_it_is_judged_and_promoted_by_its_iterations(killed_once: tuple[str, Pat
     assert not [found for found in analysis.findings if found.blocking]
     assert "not-resumed" not in {found.check for found in analysis.findings}
     assert [step for step, _ in analysis.curves["val"][sorted(analysis.curves["val"])[0]]] == [8, 16, 24]
+
+
+def test_the_best_of_its_iterations_is_promoted(killed_once: tuple[str, Path]) -> None:
+    """Its file is there: save_best kept it."""
+    kind, folder = killed_once
+    metric, mode = {"mmcv": ("mIoU", "max"), "mmengine": ("error", "min")}[kind]
+    plain = StageContext(config_of(folder, kind), "m", "first")
+    curves = judge_stage(state.read(plain)).curves["val"]
+    scores = dict(next(points for name, points in curves.items() if name.endswith(metric)))
+    best = (max if mode == "max" else min)(scores, key=lambda at: scores[at])
+    at = StageContext(config_of(folder, kind, checkpoint={"best": metric, "mode": mode}), "m", "first")
+    promote_stage(at)
+    record = json.loads(at.paths.checkpoint.read_text())
+    assert record["best"]["first"] == {"unit": "iteration", "done": best, "value": scores[best]}
+    assert record["source"]["iteration"] == best
+    assert Path(record["source"]["file"]["path"]).name.endswith(f"iter_{best}.pth")
+    promote_stage(plain)
 
 
 def test_its_json_logs_say_the_same(killed_once: tuple[str, Path]) -> None:

@@ -483,3 +483,17 @@ def test_what_the_hook_saw_of_the_initial_checkpoint_replaces_the_lines_of_the_l
     assert found == ([(severity, True)] if severity else [])
     unknown = judged({"load_from": "loaded.pth"}, edit=edit, expectation=Expectation(initial=came(None, ())))
     assert only(unknown, "partial-load").severity == "warning"
+
+
+@pytest.mark.parametrize("seen", [None, InitialWeights(format=1, share=None)])
+def test_a_least_share_that_was_not_compared_is_a_warning(judged, seen):
+    """The hook ends a training that got too little only if it sees the load."""
+    found = only(judged({}, expectation=Expectation(initial=seen, match_min=0.9)), "partial-load")
+    assert (found.severity, found.blocking) == ("warning", False)
+    assert found.message.startswith("init_match_min is 0.9 and was not compared:")
+    whole = came(1.0, (("backbone", 5, 5),))
+    assert not [
+        one
+        for one in judged({}, expectation=Expectation(initial=whole, match_min=0.9)).findings
+        if one.check == "partial-load"
+    ]

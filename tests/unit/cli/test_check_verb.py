@@ -121,6 +121,27 @@ def test_a_script_that_may_not_take_the_launchers_option_is_noted(
     )
 
 
+def test_a_best_that_the_trainer_may_remove_is_noted(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "checkout/a.py").write_text("checkpoint_config = dict(interval=1, max_keep_ckpts=1)\n")
+    assert typed(checkpoint={"best": "NDS", "mode": "max"}) == 0
+    said = "note  r/s: the trainer keeps its newest checkpoints alone (max_keep_ckpts: 1)"
+    assert said in capsys.readouterr().out
+
+
+def test_a_best_metric_is_held_against_the_sample_log(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "checkout/t.py").touch()
+    (disk.base / "checkout/a.log").write_text("epoch 1 step 1/2 loss 0.5\n * Acc@1 50.0 Acc@5 75.0\n")
+    script = {"command": "{launcher} {entry} {epochs}", "sample_log": "a.log"}
+    how = {"kind": "script", "entry": "t.py", "script": script}
+    assert typed(trainer=how, config="t.py", checkpoint={"best": "acc", "mode": "max"}) == 0
+    said = "; no evaluation in it has acc, which checkpoint.best names; it has acc1, acc5; did you mean acc"
+    assert said in capsys.readouterr().out
+
+
 def test_a_complete_stage_needs_no_check(
     typed: Typed, disk: OnDisk, slurm: dict[str, CheckResult], capsys: pytest.CaptureFixture[str]
 ) -> None:

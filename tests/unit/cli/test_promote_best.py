@@ -18,7 +18,7 @@ from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage, refuse_other_training
 from trainrelay.operations.report import write_report
 from trainrelay.operations.train import train_stage
-from trainrelay.records import AttemptRecord, BestEpoch, CheckpointRecord, ResumePoint
+from trainrelay.records import AttemptRecord, Best, CheckpointRecord, ResumePoint
 from trainrelay.system.files import read_record, sha256_of, write_json
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
@@ -116,11 +116,11 @@ class Stage:
         assert record is not None
         return record
 
-    def best(self, **settings: Any) -> BestEpoch:
+    def best(self, **settings: Any) -> Best:
         best = self.promote(**settings).best
         assert best is not None
         assert self.disk.paths.target is not None
-        promoted = (self.saved / f"epoch_{best.first.epoch}.pth").read_bytes()
+        promoted = (self.saved / f"epoch_{best.first.done}.pth").read_bytes()
         assert self.disk.paths.target.read_bytes() == promoted
         return best
 
@@ -161,7 +161,7 @@ def test_the_choice_is_printed_and_in_the_report(stage: Stage, capsys: pytest.Ca
 )
 def test_a_metric_is_named_whole_or_by_its_end(stage: Stage, asked: dict[str, str], epoch: int) -> None:
     stage.attempt()
-    assert stage.best(checkpoint=asked).first.epoch == epoch
+    assert stage.best(checkpoint=asked).first.done == epoch
 
 
 def other_weights(path: Path) -> bytes:
@@ -235,7 +235,7 @@ def test_what_evalhook_saved_as_the_best_is_the_file_of_its_epoch(stage: Stage) 
     stage.attempt()
     (stage.work_dir / "epoch_4.pth").unlink()
     kept = stage.save(4, "best_pts_bbox_NuScenes_amota_epoch_4.pth")
-    assert stage.best().first.epoch == 4
+    assert stage.best().first.done == 4
     assert stage.promote().source.file.path == str(kept)
 
 
@@ -273,7 +273,7 @@ def test_once_promoted_no_file_in_the_work_dir_is_needed_and_none_is_replaced(st
         path.unlink()
     assert state.current(stage.at()).kind == "complete"
     stage.disk.paths.checkpoint.unlink()  # as Snakemake does before it promotes again
-    assert stage.best().first.epoch == 4
+    assert stage.best().first.done == 4
     stage.disk.paths.checkpoint.unlink()
     stage.save(EPOCHS)
     stage.save(4).write_bytes(other_weights(stage.saved / "epoch_4.pth"))
@@ -287,7 +287,7 @@ def test_another_metric_promotes_another_epoch_and_the_next_stage_waits_for_that
     changed = stage.at(checkpoint={"best": "NDS", "mode": "max"})
     with pytest.raises(Refusal, match=r"was best amota \(max\), the config asks for best NDS \(max\)"):
         refuse_other_training(state.read(changed))
-    assert stage.best(checkpoint={"best": "NDS", "mode": "max"}).first.epoch == 6
+    assert stage.best(checkpoint={"best": "NDS", "mode": "max"}).first.done == 6
     refuse_other_training(state.read(changed))
     latest = stage.promote(checkpoint="latest")
     assert (latest.best, latest.source.epoch) == (None, EPOCHS)
@@ -302,7 +302,7 @@ def test_what_is_accepted_is_the_best_epochs_checkpoint(
     monkeypatch.setattr("trainrelay.cli.stage.stage_of", lambda _: stage.at())
     accept(argparse.Namespace(which="r/s", reason="seen", retrain=False, configfile=None))
     record = stage.promote()
-    assert (record.accepted, record.best and record.best.first.epoch) == ("seen", 4)
+    assert (record.accepted, record.best and record.best.first.done) == ("seen", 4)
 
 
 def test_the_best_that_was_accepted_is_not_the_latest(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

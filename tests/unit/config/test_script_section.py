@@ -112,3 +112,27 @@ def test_a_ladder_needs_a_way_to_tell_the_script_its_backend() -> None:
     assert not problems({"command": COMMAND, "backend": "env B={backend}"}, ranks=2)
     assert not problems({"command": COMMAND + " -b {backend}"}, ranks=2)
     assert not problems({"command": COMMAND})
+
+
+@pytest.mark.parametrize(
+    "names", ["model_{epoch}.bin", "*.pkl", "checkpoint-{iter}", "ckpt", "checkpoint-*/model.pt", "m.pt?x"]
+)
+def test_names_that_are_never_found_are_refused_with_those_that_are(names: str) -> None:
+    (said,) = problems({"command": COMMAND, "checkpoints": names})
+    assert said.startswith(
+        f"runs.r.trainer.script.checkpoints: got '{names}'; finds none: a checkpoint is one file"
+    )
+    assert ".pth, .pt, .pth.tar, .ckpt, .safetensors, and no folder (as checkpoint-500/" in said
+
+
+@pytest.mark.parametrize(
+    "names", ["*", "a?", "m_{epoch}.PT", "m*.tar", "*th", "{iter}.p*", "last.ckpt", "a[12]"]
+)
+def test_names_that_may_be_found_are_taken(names: str) -> None:
+    assert problems({"command": COMMAND, "checkpoints": names}) == []
+
+
+def test_a_key_of_a_checkpoint_is_dotted() -> None:
+    assert problems({"command": COMMAND, "counted": "trainer.done"}) == []
+    (said,) = problems({"command": COMMAND, "counted": "trainer..done"})
+    assert said.startswith("runs.r.trainer.script.counted: got 'trainer..done'")

@@ -28,3 +28,24 @@ def test_what_is_not_understood_is_quoted_with_what_to_set(tmp_path: Path) -> No
     log.write_text("a" * 300 + "b")
     slow = sample_check(log, PatternReader([r"(a|aa)+$(?P<epoch>\d)"]))
     assert (slow.kind, "takes too long" in slow.what) == ("fix", True)
+
+
+def test_a_best_metric_that_no_evaluation_has_is_noted_with_those_there_are(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("epoch 3 step 1/9 loss 0.5\nacc 0.25\n")
+    reader = PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"])
+    assert sample_check(log, reader, ["acc"]).kind == "ok"
+    found = sample_check(log, PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"]), ["acc", "accc"])
+    assert found.kind == "note"
+    assert found.what.endswith(
+        "; no evaluation in it has accc, which checkpoint.best names; it has acc; did you mean acc?"
+    )
+    found = sample_check(log, PatternReader(USUAL), ["loss"])
+    assert found.what.endswith("has loss, which checkpoint.best names; it has none")
+
+
+def test_a_best_metric_may_be_named_by_what_follows_its_last_slash(tmp_path: Path) -> None:
+    log = tmp_path / "a.csv"
+    log.write_text("epoch,loss,val/top/acc\n1,0.5,0.25\n")
+    assert sample_check(log, RowReader(), ["acc"]).kind == "ok"
+    assert sample_check(log, RowReader(), ["top/acc"]).kind == "ok"

@@ -471,3 +471,40 @@ def test_who_owns_a_work_dir_is_written_again_once_its_trainer_has_saved_into_it
     (folder / "new.pth").touch()
     keeper.look()
     assert owner_of(folder) == (None if other_disk else owner)
+
+
+def test_a_checkpoint_that_is_not_understood_is_named_while_it_trains(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, when it is not being written any more, and not what was there before the start."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(checkpoint_keeper, "_UNDERSTAND_S", 0.0)
+    whole = {"model": {"w.weight": torch.ones(2)}, "optimizer": {"a": 1}}
+    torch.save(whole, bench.work_dir / "before.pth")
+    for _ in range(3):
+        bench.keeper._understand()
+    assert bench.said == []
+    torch.save({**whole, "done": 3}, bench.work_dir / "checkpoint.pth")
+    written = (bench.work_dir / "checkpoint.pth").read_bytes()
+    for until in (100, 200, None):
+        (bench.work_dir / "checkpoint.pth").write_bytes(written[:until])
+        bench.keeper.look()
+        bench.keeper._understand()
+    assert bench.said == []
+    for _ in range(3):
+        bench.keeper._understand()
+    (said,) = bench.said
+    assert said.startswith(f"no checkpoint is understood yet: {bench.work_dir} holds ")
+    assert "checkpoint.pth (lacks epoch; whole numbers at its top: done)" in said
+
+
+def test_nothing_is_said_of_other_files_once_a_checkpoint_is_understood(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_keeper, "_UNDERSTAND_S", 0.0)
+    bench.keeper._understand()
+    bench.saved(1, "checkpoint.pth")
+    (bench.work_dir / "odd.pth").write_bytes(b"PK")
+    for _ in range(3):
+        bench.keeper._understand()
+    assert bench.said == []

@@ -23,3 +23,14 @@ def test_checkpoints_of_another_format_name_the_command_that_saves_them_again_on
     assert text.count("is in the format of torch before 1.6") == 2
     assert text.count("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -c ") == 1
     assert f"{work_dir}/checkpoint0.pth' (and so with each)" in text
+
+
+def test_weights_alone_name_the_whole_numbers_beside_them(tmp_path: Path, templates: Path) -> None:
+    job = toy_job(tmp_path, templates, trainer=InPlace())
+    Path(job.request.work_dir).mkdir()
+    weights = {"net": {"w": torch.ones(2)}, "EPOCHS_RUN": 3}
+    torch.save(weights, Path(job.request.work_dir) / "snapshot.pt")
+    said = (
+        "snapshot.pt (holds weights without an epoch or an optimizer; whole numbers at its top: EPOCHS_RUN)"
+    )
+    assert said in leftovers(job, None).text

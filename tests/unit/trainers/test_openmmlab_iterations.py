@@ -208,3 +208,14 @@ def test_files_by_epochs_are_not_those_of_a_training_by_iterations(tmp_path: Pat
 def test_a_stage_by_iterations_leaves_the_others_their_epochs(kind: str) -> None:
     assert counting(kind).unit == "iteration"
     assert TRAINERS[kind].unit == "epoch"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpoints_outside_of_the_work_dir_are_refused(tmp_path: Path, kind: str) -> None:
+    """CheckpointHook's out_dir: none of them would be found after the whole training."""
+    hook = {"mmcv": "checkpoint_config", "mmengine": "default_hooks.checkpoint"}[kind]
+    (said,) = refusals(kind, tmp_path, BY_ITERATION[kind], **{f"{hook}.out_dir": "/big/disk"})
+    assert said.startswith(
+        f"{hook}.out_dir of a.py saves checkpoints where they are not looked for; leave it out"
+    )
+    assert refusals(kind, tmp_path, BY_ITERATION[kind], **{f"{hook}.out_dir": None}) == []

@@ -21,6 +21,7 @@ from trainrelay.trainers import (
     Trainer,
     node,
 )
+from trainrelay.training.work_dirs import WorkDirs
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 OWN = {
@@ -206,7 +207,7 @@ def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None
     best = save(tmp_path / "best.pt", epoch=9)
     assert trainer.checkpoints(tmp_path) == [(2, second), (1, first)]
     assert trainer.unrecognised(tmp_path) == []
-    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, trainer.named_count)
+    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, counted=trainer.counted)
     assert facts
     assert (facts.file.path, facts.epoch, skipped) == (str(second), 3, [])
     assert trainer.checkpoint_path(tmp_path, 3).name == "checkpoint-of-epoch-3"
@@ -228,3 +229,35 @@ def test_lines_become_progress_and_evaluations_none() -> None:
     assert follower.see("ep 3: 0.5") == StepSeen(4, 0, None, 0.5, None)
     assert follower.see("acc 0.9") is None
     assert Follower(TRAINERS["metriclogger"]).see("ep 3: 0.5") is None
+
+
+def test_a_key_that_the_section_names_tells_the_count(tmp_path: Path) -> None:
+    """Also within another and as a tensor; a file without it says which whole numbers it has."""
+    save(tmp_path / "a.pt", epoch=9, trainer={"done": torch.tensor(3)})
+    trainer = kind(counted="trainer.done")
+    assert [number for number, _ in trainer.checkpoints(tmp_path)] == [3]
+    assert trainer.inspect(tmp_path / "a.pt", 1, tmp_path / "a.pt").epoch == 4
+    (tmp_path / "a.pt").unlink()
+    path = save(tmp_path / "b.pt", finished_epoch=3, EPOCHS_RUN=4, lr=0.5)
+    there = "whole numbers at its top: finished_epoch, EPOCHS_RUN"
+    assert trainer.unrecognised(tmp_path) == [(path, f"lacks trainer.done; {there}")]
+    assert kind().unrecognised(tmp_path) == [(path, f"lacks epoch; {there}")]
+    assert "script.counted" in kind().looked_for
+    assert kind(counted="EPOCHS_RUN").checkpoints(tmp_path) == [(4, path)]
+    by_iteration = TRAINERS["script"].of(ScriptSettings(**OWN, counted="EPOCHS_RUN"), "t.py", 9)
+    assert by_iteration.inspect(path, 0, path).done("iteration") == 4
+
+
+def test_a_script_that_saves_no_optimizer_resumes_without(tmp_path: Path) -> None:
+    """A file without one beside files that have one is no whole checkpoint."""
+    dirs, weights = WorkDirs(tmp_path), {"model": torch.nn.Linear(2, 1).state_dict()}
+    for epoch in (1, 2):
+        torch.save({**weights, "epoch": epoch}, tmp_path / f"m{epoch}.pt")
+    found, skipped = dirs.newest_valid(kind())
+    assert found
+    assert (found.epoch, skipped) == (2, [])
+    assert dirs.newest_valid(TRAINERS["metriclogger"])[0] is None
+    save(tmp_path / "m1.pt", epoch=1)
+    found, skipped = dirs.newest_valid(kind())
+    assert found
+    assert (found.epoch, skipped) == (1, [f"{tmp_path}/m2.pt is not complete: it lacks optimizer"])

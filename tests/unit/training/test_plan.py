@@ -20,7 +20,7 @@ from trainrelay.training.signature import signature
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
-    monkeypatch.setattr(plan, "not_understood", lambda _: [])  # its checkpoint is a word
+    monkeypatch.setattr(plan, "not_understood", lambda *_: [])  # its checkpoint is a word
     disk = OnDisk(tmp_path)
     disk.make_checkout()
     disk.train(hours=2.0)
@@ -287,3 +287,26 @@ def test_a_plan_over_two_nodes_shows_the_command_its_flags_and_what_it_costs(dis
     assert "8 x GPU on each of 2 nodes" in planned.asks()
     assert planned.notes == before.notes
     assert "world size: 8 -> 16" in map(str, planned.differences)
+
+
+@pytest.mark.parametrize(
+    ("hook", "asked", "noted"),
+    [
+        ("interval=1, max_keep_ckpts=2", {}, True),
+        ("interval=1, max_keep_ckpts=-1", {}, False),
+        ("interval=1, max_keep_ckpts=9", {}, False),
+        ("interval=1", {"options": {"checkpoint_config.max_keep_ckpts": 2}}, True),
+        ("interval=1, max_keep_ckpts=2", {"options": {"evaluation.save_best": "NDS"}}, False),
+        ("interval=1, max_keep_ckpts=2", {"checkpoint": "latest"}, False),
+    ],
+)
+def test_a_best_that_the_trainer_may_remove_is_noted_beforehand(
+    disk: OnDisk, hook: str, asked: dict[str, Any], noted: bool
+) -> None:
+    config = disk.base / "checkout/a.py"
+    config.write_text(f"{config.read_text()}checkpoint_config = dict({hook})\n")
+    settings = {"epochs": 6, "checkpoint": {"best": "NDS", "mode": "max"}, **asked}
+    said = " ".join(stage_plan(StageContext(disk.config(**settings), "r", "s")).notes)
+    assert (
+        "keeps its newest checkpoints alone (max_keep_ckpts: 2), and may remove the best NDS" in said
+    ) is noted

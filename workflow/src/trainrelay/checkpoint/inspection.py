@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
 from trainrelay.checkpoint.layout import (
-    ITERATIONS,
     Contents,
     KeyPath,
     contents_of,
+    count_at,
     iterations_in,
     name_of,
     tensors_in,
@@ -29,20 +29,33 @@ from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, UnsafeFile, 
 from trainrelay.checkpoint.stepped import left_out, stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
-from trainrelay.records import CheckpointFacts, FileDigest, Unit
+from trainrelay.records import ITERATIONS, CheckpointFacts, FileDigest, Unit
 from trainrelay.system.files import digest_of, reading, unused
 from trainrelay.text import printable
 
 if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
-_COUNTS = {"epoch", "iter", *ITERATIONS}
+_COUNTS = {"epoch", *ITERATIONS}
 _COUNTED = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
 # What modules call what they train or measure.
 _NO_CONSTANTS = ("weight", "bias", "running_mean", "running_var")
 _MOST_BAD = 1000  # weights that are not finite; more are no masks
 BadSpans = dict[tuple[str, str], "Spans"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a training counts, and where a checkpoint says it: `named`, in its name; else under `key`, dotted;
+    else under a usual one."""
+
+    unit: Unit = "epoch"
+    named: int | None = None
+    key: str | None = None
+
+
+_BY_EPOCH = Counted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +71,19 @@ class Inspection:
 
 
 def inspect(
-    path: Path,
-    epoch_base: int = 0,
-    first: Path | None = None,
-    named: int | None = None,
-    unit: Unit = "epoch",
+    path: Path, epoch_base: int = 0, first: Path | None = None, counted: Counted = _BY_EPOCH
 ) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError if it cannot be read, or not safely."""
-    return examine(path, epoch_base, first, named, unit).facts
+    return examine(path, epoch_base, first, counted).facts
 
 
 def examine(
-    path: Path,
-    epoch_base: int = 0,
-    first: Path | None = None,
-    named: int | None = None,
-    unit: Unit = "epoch",
+    path: Path, epoch_base: int = 0, first: Path | None = None, counted: Counted = _BY_EPOCH
 ) -> Inspection:
     """Everything that `inspect` says, and whether a training can resume from it.
 
     `epoch_base` is added to the epoch that it holds, so that finished epochs are counted. `first` is the
-    oldest checkpoint of its training: infinities that were there as well are a constant's. `named` is the
-    epoch that its name tells, in place of its content. Of a training that counts iterations, `unit`, all of
-    this is about those.
+    oldest checkpoint of its training: infinities that were there as well are a constant's.
     """
     with _problems_named(path), reading(path) as file:
         before = os.fstat(file.fileno())
@@ -88,8 +91,8 @@ def examine(
         file.seek(0)
         first = first if first != path else None
         archive = Archive(file, digest.size)
-        contents = _contents(archive, named, unit)
-        if unit == "iteration":
+        contents = _contents(archive, counted)
+        if counted.unit == "iteration":
             contents = replace(contents, number=None, iteration=contents.number)
         inspection = _examined(archive, digest, contents, epoch_base, first)
         after = os.fstat(file.fileno())
@@ -112,38 +115,37 @@ class Glance:
     problem: str | None = None
     remedy: str | None = None
     shapes: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    numbers: str = ""  # the end of a sentence: where else a count may be
 
     def of_another_network(self, other: Glance) -> bool:
         """Whether neither holds the other's weights, as a copy, an average or a part of it does."""
         return not (self.shapes <= other.shapes or other.shapes <= self.shapes)
 
 
-def glance(path: Path, named: int | None = None, unit: Unit = "epoch") -> Glance:
-    """What a checkpoint says of itself; a file that has not changed is read once only in a process.
-
-    `named` and `unit` as in `examine`.
-    """
+def glance(path: Path, counted: Counted = _BY_EPOCH) -> Glance:
+    """What a checkpoint says of itself; a file that has not changed is read once only in a process."""
     try:
         stat = path.stat()
     except OSError:
         return Glance(problem="cannot be read")
-    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), named, unit)
+    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), counted)
 
 
 @lru_cache(maxsize=1024)  # more than the checkpoints of one work dir
-def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None, unit: Unit) -> Glance:
+def _glanced(path: Path, stamp: tuple[int, int, int], counted: Counted) -> Glance:
     try:
         with reading(path) as file:
-            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size), named, unit)
+            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size), counted)
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
         remedy = _remedy(error, path) if isinstance(error, OtherFormat) else None
         return Glance(stamp, problem=printable(error), remedy=remedy)
     lost = contents.number is None and contents.optimizer is not None
-    problem = f"lacks {' and '.join(contents.missing)}" if lost else None
+    there = f"; whole numbers at its top: {contents.numbers}" if contents.numbers else ""
+    problem = f"lacks {' and '.join(contents.missing)}{there}" if lost else None
     shapes = Counter(tensor.size for tensor in (() if contents.missing else _tensors(contents.model)))
-    return Glance(stamp, contents.number, problem, shapes=shapes)
+    return Glance(stamp, contents.number, problem, shapes=shapes, numbers=there)
 
 
 def _examined(
@@ -204,20 +206,24 @@ def _bad_in(path: Path) -> dict[str, int] | None:
     return None
 
 
-def _contents(archive: Archive, named: int | None = None, unit: Unit = "epoch") -> Contents:
+def _contents(archive: Archive, counted: Counted = _BY_EPOCH) -> Contents:
     stream, stop = archive.pickle()
     root = unpickle(stream, lambda said: _storage(archive, said))
     if stream.tell() > stop:
         raise BrokenFile("holds a damaged pickle (it does not end)")
-    for part in (root, root.get("meta")) if isinstance(root, dict) else ():
+    path = counted.key.split(".") if counted.key else []
+    within = itertools.accumulate(path, lambda at, key: isinstance(at, dict) and at.get(key), initial=root)
+    for part in (*within, root.get("meta") if isinstance(root, dict) else None):
         if isinstance(part, dict):
-            part.update({key: _number(archive, part[key]) for key in _COUNTS.intersection(part)})
+            part.update({key: _number(archive, part[key]) for key in _COUNTS.union(path).intersection(part)})
     found = contents_of(root)
-    if named is None and unit == "epoch":
+    if counted == _BY_EPOCH:
         return found
-    number = iterations_in(root, named) if unit == "iteration" else named
+    number = iterations_in(root, counted.named) if counted.unit == "iteration" else counted.named
+    number = count_at(root, path) if path and counted.named is None else number
     missing = tuple(part for part in found.missing if part not in _COUNTED)
-    return replace(found, number=number, missing=missing if number is not None else ("iteration", *missing))
+    lacks = () if number is not None else (counted.key or counted.unit,)
+    return replace(found, number=number, missing=(*lacks, *missing))
 
 
 def _number(archive: Archive, count: object) -> object:

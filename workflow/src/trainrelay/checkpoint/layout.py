@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES
 from trainrelay.checkpoint.problems import BrokenFile, shown
 from trainrelay.checkpoint.values import Long, Opaque, Storage, Tensor
+from trainrelay.records import ITERATIONS
 
 _MOST_ITERATIONS = 2**53  # what readers of JSON hold exactly
 _MOST_KEYS = 20  # of a file that is not understood, to be shown: a few lines
 _MOST_CONTAINERS = 40_000  # one for each tensor that a file may have; optimizers need one for each weight
 _END = object()
-ITERATIONS = ("iteration", "iter_num", "global_step", "step")
-"""What trainers that count iterations call their number."""
 _WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
 _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
 _AVERAGES = re.compile(r"\b(\w+_)?(ema|swa)(_\w+)?\b|EMA|(?i:shadow|averag|polyak|teacher)")
@@ -43,6 +42,7 @@ class Contents:
     missing: tuple[str, ...]
     bad_weight: str | None = None
     bad_state: str | None = None
+    numbers: str = ""  # the keys at its top that hold whole numbers
 
 
 def contents_of(root: object) -> Contents:
@@ -80,8 +80,8 @@ def _keys(root: dict[object, object]) -> str:
 def _parts(root: dict[object, object], models: dict[object, object]) -> Contents:
     own = root.get("meta")  # mmcv's, unless the trainer counts beside it
     meta = isinstance(own, dict) and ("epoch" in own or "epoch" not in root)
-    number = _count(root, ("meta", "epoch") if meta else ("epoch",))
-    iteration = _count(root, ("meta", "iter") if meta else ("iteration",))
+    number = count_at(root, ("meta", "epoch") if meta else ("epoch",))
+    iteration = count_at(root, ("meta", "iter") if meta else ("iteration",))
     found = {key: part for key, part in root.items() if isinstance(part, dict) and part}
     optimizer = _one_or_all(
         {k: part for k, part in found.items() if k in _OPTIMIZER or "param_groups" in part}
@@ -97,7 +97,9 @@ def _parts(root: dict[object, object], models: dict[object, object]) -> Contents
     scales = (name for name, _ in _not_finite(others, 0.0) if _SCALE.search(name))
     state = chain(scales, (name for name, one in _not_finite(optimizer) if math.isnan(one)))
     bad_weight, bad_state = next(nan, None), next(state, None)
-    return Contents(weights, model, optimizer, number, iteration, missing, bad_weight, bad_state)
+    there = {key: part for key, part in root.items() if count_at(root, (key,)) is not None}
+    numbers = _keys(there) if there else ""
+    return Contents(weights, model, optimizer, number, iteration, missing, bad_weight, bad_state, numbers)
 
 
 def _averages(others: object, models: object) -> dict[object, object]:
@@ -122,14 +124,15 @@ def iterations_in(root: object, named: int | None = None) -> int | None:
 
     mmcv's `meta.iter` is the name's or, of its IterBasedRunner, one less; any other contradicts the name.
     """
-    of_mmcv = _count(root, ("meta", "iter"))
+    of_mmcv = count_at(root, ("meta", "iter"))
     if named is not None and (of_mmcv is None or 0 <= named - of_mmcv <= 1):
         return named
-    counts = (*(_count(root, (name,)) for name in ITERATIONS), of_mmcv)
+    counts = (*(count_at(root, (name,)) for name in ITERATIONS), of_mmcv)
     return next((count for count in counts if count is not None), None)
 
 
-def _count(root: object, path: tuple[str, ...]) -> int | None:
+def count_at(root: object, path: Iterable[object]) -> int | None:
+    """The number of epochs or iterations under a key, of a dictionary in others; None: none is there."""
     for key in path:
         root = root.get(key) if isinstance(root, dict) else None
     is_count = isinstance(root, int) and not isinstance(root, bool) and 0 <= root < _MOST_ITERATIONS

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainrelay.checkpoint.inspection import Inspection, examine
+from trainrelay.checkpoint.inspection import Counted, Inspection, examine
 from trainrelay.errors import CheckpointError
 from trainrelay.records import CheckpointFacts, Unit
 from trainrelay.text import printable
@@ -16,25 +16,28 @@ def newest_valid(
     candidates: Sequence[tuple[int, Path]],
     epoch_base: int = 0,
     within: Callable[[Path], int | None] = lambda _: None,
-    named: Callable[[Path], int | None] = lambda _: None,
-    unit: Unit = "epoch",
+    counted: Callable[[Path], Counted] = lambda _: Counted(),
+    *,
+    without_optimizer: bool = False,
 ) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
 
-    `candidates` are (count, path), newest first. Later ones are not opened. `epoch_base` and `unit` as in
-    `examine`, `named` what a name tells there; of files saved `within` an epoch, theirs is the
-    candidate's epoch.
+    `candidates` are (count, path), newest first. Later ones are not opened. `epoch_base` and `counted` as in
+    `examine`; of files saved `within` an epoch, theirs is the candidate's epoch. `without_optimizer`: it may
+    lack that.
     """
     skipped: list[str] = []
     for epoch, path in candidates:
         try:
-            inspection = examine(path, epoch_base, candidates[-1][1], named(path), unit)
+            inspection = examine(path, epoch_base, candidates[-1][1], counted(path))
         except CheckpointError as error:
             skipped.append(str(error))
             continue
         if within(path) is not None:
             inspection = replace(inspection, facts=inspection.facts.model_copy(update={"epoch": epoch}))
-        problem = _why_invalid(inspection, epoch, unit)
+        if without_optimizer and inspection.missing == ("optimizer",):
+            inspection = replace(inspection, missing=())
+        problem = _why_invalid(inspection, epoch, counted(path).unit)
         if problem is None:
             return inspection.facts, skipped
         skipped.append(f"{printable(path)} {problem}")

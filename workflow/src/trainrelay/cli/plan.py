@@ -17,7 +17,8 @@ from typing import Any
 from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
 from trainrelay.errors import SlurmError, UserError
-from trainrelay.preflight.cluster import partition_checks, slurmctld_check
+from trainrelay.preflight.cluster import chain_limit, partition_checks, slurmctld_check
+from trainrelay.slurm import Request
 from trainrelay.slurm.ask import could_start, installed
 from trainrelay.slurm.cluster import JobLimits, Partition, job_limits, partitions
 from trainrelay.system.hints import with_configfile
@@ -128,12 +129,17 @@ def starts_of(plans: Sequence[StagePlan], now: datetime) -> dict[str, str]:
     open_ones = {one.at.name for one in plans if one.action != "nothing"}
     ask = functools.cache(lambda flags: _slurms_answer(flags, now, here=here))  # once for equal requests
     found: dict[str, str] = {}
+    chains: dict[str, list[Request]] = {}
     for planned in plans:
         at, parent = planned.at, planned.at.parent
+        if planned.trains:
+            chains.setdefault(at.run, []).append(planned.slurm)
         waits = parent.stage if parent and parent.name in open_ones else None
         checked = partition_checks(planned.slurm, known, (), limits) if known else ()
         never = [one.what for one in checked if one.kind == "fix"]
-        found[at.name] = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
+        when = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
+        chain = chain_limit(chains.get(at.run, []), known, limits)
+        found[at.name] = f"{when}; with --profile slurm-chain: {chain}" if chain else when
     return found
 
 

@@ -69,7 +69,7 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
 def _bad_choice(where: str, stage: Stage) -> Iterator[str]:
     choice, where = stage.choice, f"{where}.checkpoint"
     named = [said for said in (choice.epoch, choice.iteration, choice.best) if said is not None]
-    other = choice.iteration if stage.unit == "epoch" else choice.epoch or choice.best
+    other = choice.iteration if stage.unit == "epoch" else choice.epoch
     if stage.checkpoint != "latest" and len(named) != 1:
         yield f"{where}: set one of epoch, iteration and best, or write: checkpoint: latest"
     elif other is not None:

@@ -189,7 +189,7 @@ class Resources(Model):
 
 
 class Choice(Model):
-    """Whose checkpoint is promoted: that of an epoch, an iteration, or the epoch with the `best` value."""
+    """Which checkpoint is promoted: that of an epoch, of an iteration, or that with the `best` value."""
 
     epoch: Count | None = None
     """The epoch, counted from 1."""
@@ -261,7 +261,7 @@ class Stage(Model):
     """File name of the trainer's console output in each attempt's folder."""
     checkpoint: Literal["latest"] | Choice = "latest"
     """Which checkpoint is promoted: latest (the last one), {epoch: N} ({iteration: N} of a stage with iters),
-    or {best: METRIC, mode: max} (or min): the epoch with the best validation."""
+    or {best: METRIC, mode: max} (or min): that with the best validation."""
     keep: Keep | None = None
     """Removes the trainer's own checkpoints from the work dir while it trains, but for these, e.g. {last: 2,
     every: 5}; no part of the training's identity. null: none is removed."""

@@ -9,7 +9,7 @@ from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.operations.promote import gate
 from trainrelay.operations.train import initial_digest, starts_from_another
 from trainrelay.operations.train_record import final_checkpoint
-from trainrelay.records import Acceptance, BestEpoch, CheckpointFacts
+from trainrelay.records import Acceptance, Best, CheckpointFacts
 from trainrelay.system.files import make_folder, write_json
 from trainrelay.training import plan, state
 from trainrelay.training.finished import trained_to
@@ -49,7 +49,7 @@ def accept_checkpoint(facts: state.Facts, reason: str) -> str:
     return f"{found.file.path} ({facts.unit} {found.done(facts.unit)}) is promoted as it is"
 
 
-def _checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch | None]:
+def _checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best | None]:
     """What would be promoted: the finished training's checkpoint, else the newest valid one."""
     name, judged = facts.name, state.judge(facts)
     if judged.kind == "running":

@@ -109,6 +109,7 @@ def _expectation(facts: state.Facts) -> Expectation:
         backend=rung(config, used).backend if used in {*RUNGS, *config.rungs} else None,
         initial_checkpoint=started.path if started else initial_checkpoint(facts.at),
         initial=next((one.initial for one in reversed(facts.attempts) if one.initial), None),
+        match_min=facts.at.settings.init_match_min,
         # A log by iterations does not say that it resumed: whether one did is judged once it has ended.
         resumed=tuple(
             one.resumed_from

@@ -1,4 +1,5 @@
-"""Which epoch is promoted where the config asks for the best: the one that the logged validation names."""
+"""What is promoted where the config asks for the best: the epoch or iteration that the logged validation
+names."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 from trainrelay.analysis import evaluations
 from trainrelay.errors import LogError, Refusal
 from trainrelay.operations.analyze import read_stage
-from trainrelay.records import BestEpoch, CheckpointFacts, EpochScore
+from trainrelay.records import Best, CheckpointFacts, Score
 from trainrelay.text import did_you_mean, printable
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, trained_last
@@ -19,18 +20,18 @@ _RUNNERS_UP = 3
 _SHOWN = 20  # metrics of a validation; one that measures each class has hundreds
 
 
-def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
-    """The checkpoint of the best epoch, and why it is the best; Refusal in place of a second best."""
+def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best]:
+    """The best checkpoint, and why it is the best; Refusal in place of a second best."""
     first, *others = ranked = ranking(facts)
-    last = trained_last(facts.attempts, first.epoch)
-    best = BestEpoch(
+    last = trained_last(facts.attempts, first.done)
+    best = Best(
         asked=facts.at.settings.best or "",
         first=first,
         runners_up=tuple(others[:_RUNNERS_UP]),
         attempt=last.number if last else None,
     )
     files = _files(facts)
-    path, promoted = files.get(first.epoch), state.promoted_best(facts, first.epoch)
+    path, promoted = files.get(first.done), state.promoted_best(facts, first.done)
     # A copy by save_best has the same weights in other bytes.
     if promoted and (path is None or (facts.paths.target and str(path) != promoted.file.path)):
         return promoted, best
@@ -41,37 +42,37 @@ def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
 
 
 def _files(facts: state.Facts) -> dict[int, Path]:
-    """By epoch, where its weights are, also if the config names another work dir since."""
+    """By epoch (iteration), where its weights are, also if the config names another work dir since."""
     dirs = facts.work_dirs
     if facts.elsewhere:
         dirs = replace(facts.elsewhere, bases=dirs.bases, attempts=dirs.attempts, kept=dirs.kept)
     return dirs.of_weights(facts.at.trainer)
 
 
-def ranking(facts: state.Facts) -> list[EpochScore]:
+def ranking(facts: state.Facts) -> list[Score]:
     """The finite values of the metric that is asked for, the best first, of equals the earliest."""
     choice = facts.at.settings.choice
     scores = _scores(facts, choice.best or "")
-    finite = [one for one in scores if one.epoch <= facts.asked and math.isfinite(one.value)]
+    finite = [one for one in scores if one.done <= facts.asked and math.isfinite(one.value)]
     if not finite:
         what = (
-            f"{choice.best} is not finite in any evaluation up to epoch {facts.asked}"
+            f"{choice.best} is not finite in any evaluation up to {facts.unit} {facts.asked}"
             if scores
             else "it is never evaluated"
         )
         raise Refusal(_nothing(facts, what))
     sign = -1 if choice.mode == "max" else 1
-    return sorted(finite, key=lambda one: (sign * one.value, one.epoch))
+    return sorted(finite, key=lambda one: (sign * one.value, one.done))
 
 
-def _scores(facts: state.Facts, metric: str) -> list[EpochScore]:
+def _scores(facts: state.Facts, metric: str) -> list[Score]:
     """One metric of the validation, by its whole name or by what only its name ends with after a slash."""
     logs = {one.number: attempt_log(facts.paths.folder, one) for one in facts.attempts}
     gone = [number for number, log in logs.items() if not log.is_file()]
     if gone and not facts.at.trainer.metrics:
         raise Refusal(_nothing(facts, f"the log of attempt {gone[0]} is gone; put it back"))
     try:
-        logged = evaluations(read_stage(facts))
+        logged = evaluations(read_stage(facts), facts.unit)
     except LogError as error:
         raise Refusal(_nothing(facts, str(error))) from None
     ends = [name for name in logged if name.rpartition("/")[2] == metric]
@@ -89,23 +90,23 @@ def _scores(facts: state.Facts, metric: str) -> list[EpochScore]:
 
 
 def _nothing(facts: state.Facts, why: str) -> str:
-    asked = f"{facts.name}: no epoch is known to have the {facts.at.settings.best}: {why}"
+    asked = f"{facts.name}: no {facts.unit} is known to have the {facts.at.settings.best}: {why}"
     return (
         f"{asked}; set `checkpoint: {{best: METRIC, mode: max}}` to a metric that it logs,"
-        f" `checkpoint: {{epoch: N}}` or `checkpoint: latest` (epoch {facts.asked})"
+        f" `checkpoint: {{{facts.unit}: N}}` or `checkpoint: latest` ({facts.unit} {facts.asked})"
     )
 
 
-def _no_file(facts: state.Facts, ranked: list[EpochScore], files: dict[int, Path]) -> str:
-    """That the best epoch has no checkpoint, the best that has one, and what to set."""
+def _no_file(facts: state.Facts, ranked: list[Score], files: dict[int, Path]) -> str:
+    """That the best has no checkpoint, the best that has one, and what to set."""
     what = f"{facts.name}: the {facts.at.settings.best} is {ranked[0]}, and {facts.work_dirs.current} has no"
-    what += " checkpoint of that epoch's weights"
+    what += f" checkpoint of that {facts.unit}'s weights"
     what += f" ({said})" if (said := explained(facts)) else ""
-    second = next((one for one in ranked if one.epoch in files), None)
-    instead = second.epoch if second else max(files, default=facts.asked)
-    has = f"the best that has one is {second}" if second else "nor of another evaluated epoch"
+    second = next((one for one in ranked if one.done in files), None)
+    instead = second.done if second else max(files, default=facts.asked)
+    has = f"the best that has one is {second}" if second else f"nor of another evaluated {facts.unit}"
     return (
-        f"{what}; {has}; to promote epoch {instead}, set `checkpoint: {{epoch: {instead}}}`; for the next"
-        " training, let the trainer save each epoch that it evaluates and keep it (max_keep_ckpts, or"
-        " its save_best)"
+        f"{what}; {has}; to promote {facts.unit} {instead}, set `checkpoint: {{{facts.unit}: {instead}}}`;"
+        f" for the next training, let the trainer save each {facts.unit} that it evaluates and keep it"
+        " (max_keep_ckpts, or its save_best)"
     )

@@ -15,6 +15,7 @@ from trainrelay.operations.submit import controller_job
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
     accounting_check,
+    chain_limit,
     partition_checks,
     request_check,
     slurmctld_check,
@@ -22,6 +23,7 @@ from trainrelay.preflight.cluster import (
 from trainrelay.preflight.folders import folder_checks, mounts
 from trainrelay.preflight.interpreter import interpreter_check
 from trainrelay.preflight.sample_log import sample_check
+from trainrelay.slurm import Request
 from trainrelay.slurm.ask import installed
 from trainrelay.slurm.cluster import job_limits, nodes, partitions
 from trainrelay.trainers import LaunchRequest, local_rank_misfit
@@ -71,7 +73,9 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     for at in firsts:
         script, described = at.trainer_settings.script, at.trainer.described
         if script and script.sample_log and described:
-            yield _trainer_of(at), sample_check(at.root / script.sample_log, described())
+            same = [one.settings.choice.best for one in where if _trainer_of(one) == _trainer_of(at)]
+            best = filter(None, dict.fromkeys(same))
+            yield _trainer_of(at), sample_check(at.root / script.sample_log, described(), best)
 
 
 def _first_of_each(where: Sequence[StageContext]) -> list[StageContext]:
@@ -111,6 +115,7 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
         yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
+        yield from map(note, retention.best_may_go(at))
         facts = state.read(at)
         yield retention.room(facts)
         yield from filter(None, [retention.step_room(facts)])
@@ -137,10 +142,14 @@ def _slurm_checks(
     except SlurmError as error:
         yield "", fix(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
         return
+    chains: dict[str, list[Request]] = {}
     for planned in plans:
         if planned.action != "nothing":
+            chains.setdefault(planned.at.run, []).append(planned.slurm)
             found = partition_checks(planned.slurm, known, machines, limits)
             yield from ((planned.at.name, one) for one in [*found, request_check(planned.sbatch, now)])
+    said = ((run, chain_limit(asked, known, limits)) for run, asked in chains.items())
+    yield from ((run, note(f"with --profile slurm-chain: {what}")) for run, what in said if what)
     job = controller_job(config, (), "", None, time_min=None, partition=None, mem_gb=None)
     own = request_check(sbatch_options(job)[:-1], now)
     # Not all who train submit it.

@@ -11,7 +11,7 @@ from trainrelay.errors import CheckpointError, LogError, Refusal, TrainrelayErro
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.records import (
     KEYS,
-    BestEpoch,
+    Best,
     CheckpointFacts,
     CheckpointRecord,
     FileDigest,
@@ -89,7 +89,7 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
     unit, done = settings.unit, source.done(settings.unit)
     past = (done or 0) > settings.asked and accepted is None
     warning = f"; warning: {KEYS[unit]} is {settings.asked}, the trainer went past it" if past else ""
-    count, why = (best.first.epoch, f"; {best}") if best else (done, "")
+    count, why = (best.first.done, f"; {best}") if best else (done, "")
     say(f"{at.name}: {unit} {count} is promoted: {target or source.file.path}{why}{warning}")
 
 
@@ -153,7 +153,7 @@ def _blocking(facts: state.Facts) -> list[Finding]:
     return [finding for finding in analysis.findings if finding.blocking]
 
 
-def gate(facts: state.Facts, source: CheckpointFacts, best: BestEpoch | None = None) -> None:
+def gate(facts: state.Facts, source: CheckpointFacts, best: Best | None = None) -> None:
     """Refusal or CheckpointError where a checkpoint's log or content shows that it is not good."""
     if blocking := _blocking(facts):
         listed = "\n".join(f"  {finding.check}: {finding.message}" for finding in blocking)
@@ -161,7 +161,7 @@ def gate(facts: state.Facts, source: CheckpointFacts, best: BestEpoch | None = N
             f"{facts.name}: {source.file.path} is not promoted:\n{listed}\n"
             f'To promote it anyway, run: trainrelay accept {facts.name} --reason "..."'
         )
-    count = best.first.epoch if best else state.promoted_count(facts)
+    count = best.first.done if best else state.promoted_count(facts)
     checkpoint.verify(source, epochs=count, iterations=_iterations(facts, source), unit=facts.unit)
 
 

@@ -311,7 +311,7 @@ def _retain(at: StageContext, guard: Callable[[], object], note: Callable[[str],
             from trainrelay.operations.best import ranking  # noqa: PLC0415 - it imports the analysis
 
             try:
-                ranked = [one.epoch for one in ranking(facts)]
+                ranked = [one.done for one in ranking(facts)]
             except Refusal:  # nothing is evaluated yet; promotion says so, if that stays
                 return
         if said := retention.retain(facts, ranked, guard):

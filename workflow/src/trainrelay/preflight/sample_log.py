@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from trainrelay.preflight.check_result import CheckResult, fix, ok
-from trainrelay.text import quoted
+from trainrelay.preflight.check_result import CheckResult, fix, note, ok
+from trainrelay.text import did_you_mean, quoted
 from trainrelay.trainers import LineReader, LineSeen
 
 _HEAD_BYTES = 4_000_000  # of a log: tens of thousands of lines
 _SHOWN, _LINE_CHARS = 4, 100
 
 
-def sample_check(path: Path, reader: LineReader) -> CheckResult:
-    """An example of each form of line that is understood, or the lines that are not."""
+def sample_check(path: Path, reader: LineReader, best: Iterable[str] = ()) -> CheckResult:
+    """An example of each form of line that is understood, or the lines that are not; `best` is asked for."""
     what = f"sample_log {path}"
     try:
         with path.open("rb") as file:
@@ -29,7 +30,13 @@ def sample_check(path: Path, reader: LineReader) -> CheckResult:
         return fix(f"{what}: no line is understood; it begins: {first}", "describe them in script.progress")
     forms = {(*said.values, None, *said.evaluated): (line, said) for line, said in reversed(seen)}
     shown = [f"{_short(line)} is {_in_words(said)}" for line, said in reversed(forms.values())]
-    return ok(f"{what}: {len(seen)} of {len(lines)} lines understood: {'; '.join(shown[:_SHOWN])}")
+    what += f": {len(seen)} of {len(lines)} lines understood: {'; '.join(shown[:_SHOWN])}"
+    evaluated = {name: None for _, said in seen for name in said.evaluated}
+    ends = {*evaluated, *(name.rpartition("/")[2] for name in evaluated)}
+    if missing := [name for name in best if name not in ends]:
+        there = f"it has {', '.join(evaluated) or 'none'}{did_you_mean(missing[0], ends)}"
+        return note(f"{what}; no evaluation in it has {missing[0]}, which checkpoint.best names; {there}")
+    return ok(what)
 
 
 def _short(line: str) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 
 import regex
 
+from trainrelay.records import ITERATIONS
+
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
 # `Epoch: [0][ 1/10] .. Loss 7.0`, `INFO Epoch 3/90, step 20/100, loss: 0.5`, `Epoch 2 | Iter 0 | Loss 0.5`,
 # bars of tqdm; but not `resuming at epoch 3`, nor what names an evaluation before its loss.
@@ -45,7 +47,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
     **{name: name for name in _COUNTS},
-    **dict.fromkeys(("iteration", "batch", "step", "global_step"), "iter"),
+    **dict.fromkeys((*ITERATIONS, "batch"), "iter"),
     "num_epochs": "epochs",
     **{"current_steps": "iter", "total_steps": "iters"},  # LLaMA-Factory
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from trainrelay.text import masked, printable
 
@@ -71,6 +71,8 @@ Unit = Literal["epoch", "iteration"]
 """What a training counts; words take it from here, with an s for several."""
 KEYS: Mapping[Unit, str] = {"epoch": "epochs", "iteration": "iters"}
 """The key of a stage, and of our records, that says how many."""
+ITERATIONS = ("iteration", "iter_num", "global_step", "step", "iter")
+"""What trainers that count iterations call their number, in checkpoints and in tables."""
 
 
 class CheckpointFacts(Record):
@@ -280,9 +282,10 @@ class AttemptRecord(Record):
             return max(0, self.resumed_step.epoch - 1), self.resumed_step.iteration
         return (self.resumed_at, 0) if self.unit == "epoch" else (0, self.resumed_at)
 
-    def may_have_trained(self, epoch: int) -> bool:
-        """Whether it may have come to an epoch that was not finished when it began."""
-        return self.began[0] < epoch and (self.last_epoch is None or self.last_epoch >= epoch)
+    def may_have_trained(self, count: int) -> bool:
+        """Whether it may have come to an epoch (iteration) that was not finished when it began."""
+        begun = self.began[self.unit == "iteration"]
+        return begun < count and (self.printed is None or max(self.printed, self.newest_saved) >= count)
 
     @property
     def hook_problems(self) -> tuple[str, ...]:
@@ -445,25 +448,26 @@ class TrainRecord(Record):
     legs: tuple[Leg, ...] = ()  # runs of Slurm jobs that trained it, in order
 
 
-class EpochScore(Record):
-    """The value of a metric in the validation after an epoch."""
+class Score(Record):
+    """The value of a metric in the validation after so many epochs or iterations."""
 
-    epoch: int
+    unit: Unit = "epoch"
+    done: int = Field(validation_alias=AliasChoices("done", "epoch"))  # the latter of an earlier version
     value: float
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} at epoch {self.epoch}"
+        return f"{self.value:.6g} at {self.unit} {self.done}"
 
 
-class BestEpoch(Record):
-    """Which epoch's checkpoint is promoted by a metric; of equal values the earliest is `first`.
+class Best(Record):
+    """Which checkpoint is promoted by a metric; of equal values the earliest is `first`.
 
-    `attempt`: the last one that trained this epoch, whose weights are promoted; None: no record tells.
+    `attempt`: the last one that trained it, whose weights are promoted; None: no record tells.
     """
 
     asked: str  # best METRIC (max)
-    first: EpochScore
-    runners_up: tuple[EpochScore, ...] = ()
+    first: Score
+    runners_up: tuple[Score, ...] = ()
     attempt: int | None = None
 
     def __str__(self) -> str:
@@ -480,7 +484,7 @@ class CheckpointRecord(Record):
     source: CheckpointFacts
     target: str | None
     accepted: str | None  # the reason you gave to override a blocking finding
-    best: BestEpoch | None = None  # where the best epoch was asked for
+    best: Best | None = None  # where the best was asked for
 
 
 class Promotions(Record):

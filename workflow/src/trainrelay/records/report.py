@@ -32,6 +32,7 @@ class Expectation:
     backend: str | None = None
     initial_checkpoint: str | None = None
     initial: InitialWeights | None = None  # what came from it, as the newest start from it saw
+    match_min: float | None = None  # the share of the model that was to come from it
     resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
     ended: tuple[EndClass, ...] = ()  # of each attempt, in order
     failed: tuple[str, ...] = ()  # how the trainer failed, of each attempt that saved a checkpoint before

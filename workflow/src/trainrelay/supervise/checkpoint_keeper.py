@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from trainrelay.records import Owner
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending
+from trainrelay.supervise.resume import leftovers
 from trainrelay.system.alive import Kin, Process, find
 from trainrelay.system.files import copy_durably, remove_left_overs
 from trainrelay.training.owners import NAME as OWNER
@@ -34,6 +36,7 @@ _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5  # a listing of the work dir, which may be on a network file system
 _ROLL_S = 10.0  # between two looks at step checkpoints, which come minutes apart
 _END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
+_UNDERSTAND_S = 30.0  # a write is over when a second look finds the same
 _LAST_COPY_S = 30.0  # some gigabytes; a copy that takes longer is given up
 
 
@@ -49,6 +52,7 @@ class CheckpointKeeper(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self._running, self._rolls_at_s = running, 0.0
+        self._understand_at_s, self._puzzles = 0.0, ("", ("", FileStates()))  # first and last
         self._job, self._say, self._guard = job, say, guard
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._retained: FileStates | None = None  # what was there when `keep` was last asked what goes
@@ -100,6 +104,7 @@ class CheckpointKeeper(threading.Thread):
                 self.look()
                 with suppress(UserError):  # who holds the lease cannot be read now
                     self._roll()
+                    self._understand()
 
     def close(self) -> None:
         """The copy that is being made is the last one."""
@@ -130,6 +135,18 @@ class CheckpointKeeper(threading.Thread):
             self._rolls_at_s = now_s + _ROLL_S
             self._guard()
             roll(self._job.stage_dir, saving.keep, self._running)
+
+    def _understand(self) -> None:
+        """Says once that what the trainer saved is no checkpoint: its end may be days away."""
+        if (now_s := time.monotonic()) < self._understand_at_s:
+            return
+        left, (first, last) = None if self._job.checkpoints() else leftovers(self._job, None), self._puzzles
+        text = left.text if left and left.any_file else ""
+        if text not in ("", first) and last == (text, self._seen):
+            self._say(f"no checkpoint is understood yet: {text}")
+            now_s = math.inf
+        self._puzzles = (first if self._understand_at_s else text), (text, self._seen)
+        self._understand_at_s = now_s + _UNDERSTAND_S
 
     def _own_again(self) -> None:
         """A trainer that empties its work dir has removed owner.json. Another disk there may be anybody's."""
@@ -163,8 +180,9 @@ class CheckpointKeeper(threading.Thread):
         copy_durably(path, aside)
         os.utime(aside, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
         same = _files(path.parent).get(path.name) == self._seen.get(path.name)
-        named = self._job.trainer.named_count(path)
-        if same and newest_valid([(epoch, aside)], named=lambda _: named, unit=self._job.trainer.unit)[0]:
+        trainer, found = self._job.trainer, [(epoch, aside)]
+        counted, bare = trainer.counted(path), trainer.saves_no_optimizer([path])
+        if same and newest_valid(found, counted=lambda _: counted, without_optimizer=bare)[0]:
             self._guard()
             aside.replace(target)
         aside.unlink(missing_ok=True)

@@ -118,7 +118,8 @@ def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
 def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     """The files that were not understood, what was looked for, and the first lines of the log."""
     files = job.unrecognised()
-    alone = [(path, _ALONE) for path in checkpoint_files(job.work_dirs.current) if _is_weights_alone(path)]
+    seen = {path: glance(path) for path in checkpoint_files(job.work_dirs.current)}
+    alone = [(p, _ALONE + one.numbers) for p, one in seen.items() if one.number is None and not one.problem]
     files, unrecognised = [*files, *alone], bool(files)
     listed = ", ".join(
         f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why)})" for path, why in files[:_MOST]
@@ -131,11 +132,6 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     if remedy := next((how for path, _ in files if (how := glance(path).remedy)), None):
         words = f"{words}; {remedy} (and so with each)"
     return Leftovers(unrecognised, words, any_file=bool(files))
-
-
-def _is_weights_alone(path: Path) -> bool:
-    seen = glance(path)
-    return seen.number is None and seen.problem is None
 
 
 def _lines(trainer: Trainer, log: Path) -> str:

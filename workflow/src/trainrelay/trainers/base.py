@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from trainrelay.checkpoint import Glance, glance, inspect
+from trainrelay.checkpoint import Counted, Glance, glance, inspect
 from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import CheckpointFacts, EpochBases, Unit
 from trainrelay.system.tail import RowsTail
@@ -244,6 +244,8 @@ class Trainer(Protocol):
     # A file of the work dir that is read instead of its printed lines; those to which a start appends.
     metrics: str | None = None
     appends_to: tuple[str, ...] = ()
+    # Whether it resumes without the state of an optimizer, if none of its checkpoints has one.
+    may_lack_optimizer: bool = False
     # The names of its checkpoints, in a sentence, where not every file of torch.save is one.
     called: str = ""
 
@@ -313,9 +315,13 @@ class Trainer(Protocol):
         """Its `metrics` from a byte on, where it has some."""
         return RowsTail(work_dir / self.metrics, from_byte) if self.metrics else None
 
-    def named_count(self, path: Path) -> int | None:  # noqa: ARG002
-        """The epoch or iteration that a checkpoint's name tells, in place of its content; None: none."""
-        return None
+    def counted(self, path: Path) -> Counted:  # noqa: ARG002
+        """What tells how much of the training a checkpoint holds."""
+        return Counted(self.unit)
+
+    def saves_no_optimizer(self, paths: Iterable[Path]) -> bool:
+        """Whether it resumes without one, as none of these checkpoints, which know their count, is whole."""
+        return self.may_lack_optimizer and not any(self.glance(path).shapes for path in paths)
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
         """Whether a file has a name that the checkpoints of this kind can have."""
@@ -328,24 +334,25 @@ class Trainer(Protocol):
 
     def glance(self, path: Path) -> Glance:
         """What a checkpoint says of itself, in the unit of the training."""
-        return glance(path, self.named_count(path), self.unit)
+        return glance(path, self.counted(path))
 
     def inspect(self, path: Path, epoch_base: int, first: Path) -> CheckpointFacts:
         """The facts of a checkpoint, in the unit of the training."""
-        return inspect(path, epoch_base, first, self.named_count(path), self.unit)
+        return inspect(path, epoch_base, first, self.counted(path))
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are not understood, with why as the rest of a sentence; where
         no checkpoint is, all that has another name: a start would save over what these were made of."""
-        files = checkpoint_files(work_dir)
+        counted = {path for _, path in self.checkpoints(work_dir)}
+        files = [path for path in checkpoint_files(work_dir) if path not in counted]
         bad = not_understood(files, self.glance)
-        if self.checkpoints(work_dir):
+        if counted:
             return bad
         others = [path for path in files if not self.is_called_so(path) and path not in dict(bad)]
         return bad + [(path, f"is not called {self.called}") for path in others]
 
     def best_copies(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
-        """Copies of its best epochs, as (epoch, path), that are not among `checkpoints`."""
+        """Copies of its best, as (epoch or iteration, path), that are not among `checkpoints`."""
         return []
 
     def left_behind(self, work_dir: Path) -> list[str]:

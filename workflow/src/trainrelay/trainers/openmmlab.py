@@ -10,6 +10,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+from trainrelay.checkpoint import Counted
 from trainrelay.records import KEYS, EpochBases, Unit
 from trainrelay.trainers.base import (
     LaunchRequest,
@@ -24,7 +25,7 @@ from trainrelay.trainers.base import (
 )
 from trainrelay.trainers.mmcv_values import flat, with_options
 from trainrelay.trainers.python_values import ABSENT, SourceText, cut, holds, inside
-from trainrelay.trainers.saved_files import checkpoint_files, not_understood
+from trainrelay.trainers.saved_files import checkpoint_files
 from trainrelay.trainers.script_settings import ScriptSettings
 
 _LOSS = re.compile(r"[, ] loss: ([^,\s]+)")
@@ -41,7 +42,7 @@ class OpenMMLab(Trainer):
     """How these trainers are read: config, printed lines, files."""
 
     units = ("epoch", "iteration")
-    looked_for = "epoch_N.pth"
+    looked_for = called = "epoch_N.pth"
     resume_proof = "line"
     saves_iteration = True
     epoch_bases = EpochBases(printed=0, saved=0)
@@ -63,6 +64,7 @@ class OpenMMLab(Trainer):
             return self
         counting = copy(self)
         counting.unit, counting.looked_for = "iteration", "iter_N.pth"
+        counting.called = counting.looked_for
         return counting
 
     def changes_weights(self, setting: str) -> bool:
@@ -100,10 +102,13 @@ class OpenMMLab(Trainer):
         return self.unit == "epoch" if self.saves_by_epoch is None else self.saves_by_epoch
 
     def misfits(self, request: LaunchRequest, values: Mapping[str, Any]) -> Iterator[str]:
-        """A sentence where the config counts epochs and the stage iterations, or the reverse."""
+        """A sentence where the config counts what the stage does not, or saves elsewhere."""
         section, loop = self.loop
         other: Unit = "epoch" if self.unit == "iteration" else "iteration"
         own, others = ([*_said_of(unit, section, values)] for unit in (self.unit, other))
+        if type(inside(values, where := f"{self.checkpoint_hook}.out_dir")) is str:
+            what = f"{where} of {request.config} saves checkpoints where they are not looked for"
+            yield f"{what}; leave it out, and set the stage's work_dir"
         key, how = KEYS[self.unit], f"{KEYS[self.unit][:-1].title()}Based{loop}"
         how = f"{section} = dict(_delete_=True, type='{how}', max_{key}=...)"
         if own and others:
@@ -138,10 +143,10 @@ class OpenMMLab(Trainer):
             return ResumeSeen(int(resumed[1]), int(resumed[2]))
         return None
 
-    def named_count(self, path: Path) -> int | None:
-        """Of iterations: mmcv's file holds one less than its name. Of epochs, the content says it."""
-        named = self.unit == "iteration"
-        return (self._numbered(path) or self._numbered(path, "best_.+_")) if named else None
+    def counted(self, path: Path) -> Counted:
+        """Iterations by the name: mmcv's file holds one less. Epochs by the content."""
+        named = self._numbered(path) or self._numbered(path, "best_.+_")
+        return Counted(self.unit, named if self.unit == "iteration" else None)
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
         """epoch_N.pth, newest first by N: mtimes may be wrong on network storage, latest.pth may dangle."""
@@ -160,14 +165,9 @@ class OpenMMLab(Trainer):
         found = re.fullmatch(prefix + re.escape(self.looked_for).replace("N", r"(\d{1,9})"), path.name)
         return int(found[1]) if found else None
 
-    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """What is no checkpoint; where there is no epoch_N.pth, all that has another name."""
-        others = [path for path in checkpoint_files(work_dir) if self._numbered(path) is None]
-        bad = not_understood(others)
-        if self.checkpoints(work_dir):
-            return bad
-        # A start from scratch would save over what these were made of.
-        return bad + [(path, f"is not called {self.looked_for}") for path in others if path not in dict(bad)]
+    def is_called_so(self, path: Path) -> bool:
+        """As CheckpointHook names what is resumed from."""
+        return self._numbered(path) is not None
 
     def checkpoint_path(self, work_dir: Path, count: int) -> Path:
         """CheckpointHook's name for it."""

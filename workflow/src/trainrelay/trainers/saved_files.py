@@ -10,7 +10,7 @@ from trainrelay.checkpoint import Glance, glance
 from trainrelay.errors import UserError
 from trainrelay.system.files import first_below, inside, reading
 
-_PLAIN = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
+ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
 # What other frameworks save, and the folders in which DeepSpeed, transformers and others do.
 _OTHER = re.compile(
     r"\.(h5|keras|pdparams|distcp)$|(ckpt|checkpoint|weights|model).*\.(pkl|npz|msgpack)$", re.I
@@ -68,7 +68,7 @@ def _why_hidden(path: Path, since_s: float) -> str | None:
         return None
     seen = glance(path)
     alone = seen.number is None and seen.problem is None
-    return None if alone else seen.problem or f"is no file that ends in {', '.join(_PLAIN)} in the work dir"
+    return None if alone else seen.problem or f"is no file that ends in {', '.join(ENDINGS)} in the work dir"
 
 
 def _holds_tensors(path: Path) -> bool:
@@ -86,4 +86,4 @@ def could_be_overwritten(work_dir: Path, *others: str) -> list[str]:
 
 
 def _is_named_so(path: Path) -> bool:
-    return path.name.lower().endswith(_PLAIN)
+    return path.name.lower().endswith(ENDINGS)

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from trainrelay.checkpoint import Counted
 from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader
 from trainrelay.records import KEYS, EpochBases
 from trainrelay.system.files import content, read_once
@@ -59,6 +60,7 @@ class Script(Trainer):
     kind = "script"
     units = ("epoch", "iteration")
     lacks = frozenset({"deterministic", "validate"})
+    may_lack_optimizer = True
 
     def __init__(
         self, settings: ScriptSettings = _NOT_DESCRIBED, entry: str = "", iters: int | None = None
@@ -68,7 +70,9 @@ class Script(Trainer):
         self.epoch_bases = None if iters is None else EpochBases(printed=0, saved=0)
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
         self.takes_checkpoint = "checkpoint" in places(settings.resume)
-        where = f"their {self.unit} inside or in the name"
+        where = (
+            f"their {self.unit} inside ({settings.counted or 'another key: script.counted'}) or in the name"
+        )
         self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
@@ -120,10 +124,11 @@ class Script(Trainer):
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
         return Launch(tuple(self._argv(request)), env, cwd)
 
-    def named_count(self, path: Path) -> int | None:
-        """The number in the name of a checkpoint."""
+    def counted(self, path: Path) -> Counted:
+        """The number in the name of a checkpoint, else what its settings name."""
         found = self._name.fullmatch(path.name)
-        return int(found[1]) if found and found.groups() else None
+        named = int(found[1]) if found and found.groups() else None
+        return Counted(self.unit, named, self.settings.counted)
 
     def is_called_so(self, path: Path) -> bool:
         """As its settings ask for."""

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from trainrelay.progress_lines.described import compiled
 from trainrelay.text import did_you_mean
+from trainrelay.trainers.saved_files import ENDINGS
 
 PLACES = (
     *("launcher", "interpreter", "entry", "nproc", "nodes", "node_rank", "master_addr", "master_port"),
@@ -77,6 +78,17 @@ def _glob(text: str) -> str:
     return text
 
 
+def _checkpoint_names(text: str) -> str:
+    (wild, tail), *_ = re.findall(r"([*?\]]?)([^*?\]}]*)$", text.lower())
+    found = any(tail.endswith(one) or (wild and one.endswith(tail)) for one in ENDINGS)
+    if not found or re.search(r"[*?\]}].*/", text):
+        raise ValueError(
+            f"finds none: a checkpoint is one file in the work dir that ends in {', '.join(ENDINGS)}, and no"
+            " folder (as checkpoint-500/ of Hugging Face's Trainer); let the script save such a file, too"
+        )
+    return _glob(text)
+
+
 _Added = Annotated[str, AfterValidator(_template(others=("checkpoint", *PLACES)))]
 
 
@@ -111,8 +123,11 @@ class ScriptSettings(BaseModel):
     training, no epoch is needed, and null: lines that begin with an iteration or step and have a loss."""
     metrics: Annotated[str, AfterValidator(_glob)] | None = None
     """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read in place of lines."""
-    checkpoints: Annotated[str, AfterValidator(_glob)] = "*"
+    checkpoints: Annotated[str, AfterValidator(_checkpoint_names)] = "*"
     """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "ckpt_{iter}.pt", by which a
     name tells its epoch or iteration; without, a checkpoint's content does."""
+    counted: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=200)] | None = None
+    """The key of a checkpoint that holds its epoch or iteration, dotted where it is within another, e.g.
+    finished_epoch or trainer.epoch; null: epoch, iteration, global_step or another usual one."""
     sample_log: str | None = None
     """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it says."""

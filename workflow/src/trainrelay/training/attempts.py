@@ -44,9 +44,9 @@ def last_seen_s(stage_folder: Path, attempt: AttemptRecord) -> float:
     return max(attempt.started_s, log.stat().st_mtime if log.is_file() else 0.0)
 
 
-def trained_last(attempts: Sequence[AttemptRecord], epoch: int) -> AttemptRecord | None:
-    """The last attempt that may have trained an epoch; None: no record is left of it."""
-    return next((one for one in reversed(attempts) if one.may_have_trained(epoch)), None)
+def trained_last(attempts: Sequence[AttemptRecord], count: int) -> AttemptRecord | None:
+    """The last attempt that may have trained an epoch (iteration); None: no record is left of it."""
+    return next((one for one in reversed(attempts) if one.may_have_trained(count)), None)
 
 
 def rank_hours(attempt: AttemptRecord, stage_folder: Path) -> float:

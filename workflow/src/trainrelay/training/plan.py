@@ -146,7 +146,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     settings = facts.at.settings
     yield from filter(None, [retention.explained(facts)])
     if facts.attempts and not (facts.promoted or facts.alive):
-        for path, why in not_understood(path for _, path in facts.checkpoints[:1]):
+        for path, why in not_understood((path for _, path in facts.checkpoints[:1]), facts.at.trainer.glance):
             yield f"{path} {why}; it is neither resumed from nor promoted"
     if action in ("resume", "extend", "wait"):
         yield from retention.outlook(facts)
@@ -170,6 +170,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
     for last in facts.attempts[-1:] if settings.hook else ():
         yield from (f"attempt {last.number}: {why}" for why in last.hook_problems)
+    yield from retention.best_may_go(facts.at)
     if settings.exact and EXACT not in facts.ingredients:
         yield "exact: this training began without it, and continues without it"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):

@@ -53,7 +53,7 @@ def _of_the_earlier_stage(at: StageContext) -> str | None:
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
     if parent.settings.best:
-        return str(work_dir / "checkpoint-of-the-best-epoch")  # which that is, the validation shows
+        return str(work_dir / "checkpoint-of-the-best")  # which that is, the validation shows
     return str(parent.trainer.checkpoint_path(work_dir, parent.settings.promoted_count))
 
 

@@ -21,6 +21,7 @@ from trainrelay.preflight.folders import space_check
 from trainrelay.records import Identity, Promotions, Removals, RemovedCheckpoint
 from trainrelay.system.files import inside, read_record, write_json
 from trainrelay.text import quoted
+from trainrelay.training.context import StageContext
 from trainrelay.training.owners import owner_of
 from trainrelay.training.state import Facts
 
@@ -33,7 +34,7 @@ _LEAST_BEST = 2  # the best, and what is promoted if that is no good
 
 
 def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoint]:
-    """What `keep` lets go once the newest are valid; `ranked`: the evaluated epochs, the best first."""
+    """What `keep` lets go once the newest are valid; `ranked`: what was evaluated, the best first."""
     asked, keep, folder = facts.at.settings, facts.at.settings.keep, facts.work_dirs.current
     if keep is None or not _is_ours(facts) or not _counts(facts):
         return []
@@ -118,6 +119,17 @@ def step_room(facts: Facts) -> CheckResult | None:
     return ok(what)
 
 
+def best_may_go(at: StageContext) -> Iterator[str]:
+    """That the trainer may remove the best, which it does not save apart, before it is promoted."""
+    asked, config = at.settings, at.trainer_config
+    said = {key.rpartition(".")[2]: value for key, value in {**config.literals, **asked.options}.items()}
+    most, step = said.get("max_keep_ckpts"), at.trainer.checkpoint_interval(config, asked.options)
+    goes = type(most) is int and step and 0 < most * step < asked.asked
+    if asked.best and goes and not said.get("save_best"):
+        what = f"the trainer keeps its newest checkpoints alone (max_keep_ckpts: {most}), and may remove the"
+        yield f"{what} {asked.best} before it is promoted; set its save_best, too, or max_keep_ckpts: -1"
+
+
 def outlook(facts: Facts) -> Iterator[str]:
     """What `keep` would remove, and whether the disk holds what is to come, as far as that is known."""
     if facts.at.settings.keep and facts.checkpoints and not _counts(facts):
@@ -162,8 +174,8 @@ def _records(facts: Facts) -> list[str]:
 
 
 def _is_named(name: str, count: int, records: Sequence[str]) -> bool:
-    """Whether a path in them ends with this name, or the epoch is the best or a runner-up."""
-    says = (f"/{json.dumps(name, ensure_ascii=False)[1:]}", f'{{"epoch":{count},"value":')
+    """Whether a path in them ends with this name, or it is the best or a runner-up."""
+    says = (f"/{json.dumps(name, ensure_ascii=False)[1:]}", f'"done":{count},"value":')
     return any(one in text for text in records for one in says)
 
 

@@ -322,7 +322,7 @@ def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
         return None
     found, best = record.final_checkpoint, done.best and done.best.asked
     if best or facts.at.settings.best:
-        return found if best == facts.at.settings.best and found.epoch == facts.asked else None
+        return found if best == facts.at.settings.best and found.done(facts.unit) == facts.asked else None
     if done.target is None:
         return None
     is_last = found.done(facts.unit) == facts.asked
@@ -335,11 +335,11 @@ def chooses(facts: Facts) -> bool:
     return facts.at.settings.best is not None and not taken
 
 
-def promoted_best(facts: Facts, epoch: int) -> CheckpointFacts | None:
-    """The checkpoint of an epoch as it was promoted as the best, unless a later attempt trained it again."""
+def promoted_best(facts: Facts, count: int) -> CheckpointFacts | None:
+    """The checkpoint of a count as it was promoted as the best, unless a later attempt trained it again."""
     noted = read_record(facts.paths.promoted, Promotions) if facts.at.settings.best else None
-    done, last = noted.best if noted else None, trained_last(facts.attempts, epoch)
-    if done is None or done.best is None or done.best.first.epoch != epoch:
+    done, last = noted.best if noted else None, trained_last(facts.attempts, count)
+    if done is None or done.best is None or done.best.first.done != count:
         return None
     return done.source if done.best.attempt == (last and last.number) else None
 

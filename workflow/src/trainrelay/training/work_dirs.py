@@ -65,7 +65,7 @@ class WorkDirs:
         )
 
     def of_weights(self, trainer: Trainer) -> dict[int, Path]:
-        """By epoch, the file that holds its weights: saved at its end, by the attempt that trained it last.
+        """By count, the file that holds its weights: saved at its end, by the attempt that trained it last.
 
         An older one, as a copy of the best that was not replaced, is of weights that were trained again.
         """
@@ -87,7 +87,8 @@ class WorkDirs:
     ) -> tuple[CheckpointFacts | None, list[str]]:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
         found = self.checkpoints(trainer) if among is None else among
-        return newest_valid(found, self.epoch_base, self.within, trainer.named_count, trainer.unit)
+        bare = trainer.saves_no_optimizer(path for _, path in found)
+        return newest_valid(found, self.epoch_base, self.within, trainer.counted, without_optimizer=bare)
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""

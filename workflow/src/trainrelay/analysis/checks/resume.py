@@ -195,6 +195,14 @@ def partial_load(case: Case) -> Iterator[Finding]:
     known = seen is not None and seen.share is not None
     if seen and known:
         yield from _seen(seen)
+    elif case.train and (least := case.expectation.match_min) is not None:
+        yield Finding(
+            "partial-load",
+            "warning",
+            f"init_match_min is {least:g} and was not compared: no load of the initial checkpoint was seen.",
+            evidence={"init_match_min": least},
+            advice="Read in the trainer's log what it loaded, or compare both files' weights.",
+        )
     for at, marker in enumerate(case.log.markers):
         if marker.kind == "mismatch":
             path = next(reversed(_loaded(case.log.markers[:at], marker.segment)), None)

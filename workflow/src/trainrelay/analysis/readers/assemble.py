@@ -77,7 +77,7 @@ def _as_training(segment: Segment) -> Segment:
 
 def _by_iteration(segments: list[Segment], found: Collector) -> bool:
     """Whether iterations count over the whole run: JSON rows do not say it, their numbers do."""
-    rows = [row for segment in segments for row in segment.training()]
+    rows = [row for segment in segments for row in segment.training() or segment.rows]
     if any(row.by_iteration for row in rows) or found.config.get("runner.type") == "IterBasedRunner":
         return True
     if any(row.from_zero for row in rows):

@@ -16,12 +16,12 @@ from typing import Any
 
 from trainrelay.analysis.readers.clean import as_float, json_object, metric_name, number
 from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen, SetupSeen
-from trainrelay.records import Phase
+from trainrelay.records import ITERATIONS, Phase
 
 VALUE_LIMIT = 5_000  # numbers of one object
 LIST_LIMIT = 100  # of one list; COCO's evaluation has 12
 _PREFIXES: Mapping[str, Phase] = {"train_": "epoch", "test_": "val", "val_": "val", "valid_": "val"}
-_ELSEWHERE = ('"mode"', '"iter"', '"step"', '"global_step"', '"iteration"')  # others say these
+_ELSEWHERE = tuple(f'"{name}"' for name in ("mode", *ITERATIONS))  # others say these
 
 
 @dataclass(slots=True)

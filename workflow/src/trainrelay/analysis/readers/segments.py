@@ -39,6 +39,7 @@ class Segment:
     failed: bool = False
     early: int = 0
     time: str = ""
+    saved: int = 0  # the iteration of the newest checkpoint
     copy_of: Segment | None = None
     within: tuple[int, int] | None = None  # the epochs and iterations that were done before
 
@@ -127,6 +128,9 @@ class Collector:
             if row.epoch <= self.segments[-1].epoch and self.segments[-1].at == (0, 0):
                 self._start()
             self.segments[-1].epoch = row.epoch
+        elif row.by_iteration and not row.max_iters and (saved := self.segments[-1].saved):
+            # It counts batches of the validation, and the training's newest line may be older.
+            row = replace(row, iteration=saved, max_iters=saved)
         if not self.segments[-1].rows:
             self._train_first(self.segments[-1])
         if not isinstance(row.values, Numbers):
@@ -148,6 +152,8 @@ class Collector:
             if current.rows and explains(seen.text) > explains(current.markers[at].text):
                 current.markers[at] = _placed(seen, current)
             return
+        if seen.kind == "saved":
+            current.saved = seen.iteration or 0
         current.said.add(seen.kind)
         current.markers.append(_placed(seen, current))
 
