@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
-from injected_stamps import HERE, RANK, TAG, begin, checkpoints, stamp
+import injected_plan
+from injected_stamps import RANK, begin, checkpoints, stamp
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-
-PLAN = json.loads((HERE / "plan.json").read_text(encoding="utf-8"))
 
 
 @HOOKS.register_module()
@@ -25,20 +21,8 @@ class InjectedFaults(Hook):
             stamp("epoch", epoch=runner.epoch + 1, checkpoints=checkpoints(runner.work_dir))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        for words in PLAN:
-            here = (RANK, runner.epoch + 1, batch_idx + 1) == (
-                words["rank"],
-                words["epoch"],
-                words["iteration"],
-            )
-            if here and not (HERE / "fired").exists():
-                (HERE / "fired").write_text(TAG)
-                stamp("fired", kind=words["kind"], checkpoints=checkpoints(runner.work_dir))
-                if words["kind"] == "newest-truncated":
-                    newest = Path(Path(runner.work_dir, "last_checkpoint").read_text())
-                    os.truncate(newest, newest.stat().st_size // 2)
-                    stamp("damaged", checkpoints=checkpoints(runner.work_dir))
-                os.kill(os.getpid(), signal.SIGKILL)
+        last = Path(runner.work_dir, "last_checkpoint")
+        injected_plan.play(runner.epoch + 1, batch_idx + 1, runner.work_dir, lambda: Path(last.read_text()))
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -54,5 +38,5 @@ def ignored(self: Any, filename: str, *_: Any, **__: Any) -> None:
 
 
 begin()
-if any(words.get("then") == "ignores-resume" for words in PLAN):
+if injected_plan.IGNORES_RESUME:
     Runner.resume = ignored

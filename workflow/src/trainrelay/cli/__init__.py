@@ -21,7 +21,11 @@ from trainrelay.system.say import say
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        parser().print_help(sys.stderr)
+        return UserError.exit_code
+    arguments = parser().parse_args(words)
     remembered = "configfile" in arguments and arguments.configfile is None
     try:
         if remembered:
@@ -32,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _stopped_by_signals():
             arguments.verb(arguments)
     except KeyboardInterrupt:
-        say("Stopped. Run the same command again to resume.")
+        say("Stopped. Run the same command again to resume." if arguments.resumes else "Stopped.")
         return Interrupted.exit_code
     except TrainrelayError as error:
         say(str(error))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.preflight.check_result import CheckResult, fix, ok
+from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.text import quoted
 from trainrelay.trainers import LineReader, LineSeen
 
@@ -12,8 +13,9 @@ _HEAD_BYTES = 4_000_000  # of a log: tens of thousands of lines
 _SHOWN, _LINE_CHARS = 4, 100
 
 
-def sample_check(path: Path, reader: LineReader) -> CheckResult:
-    """An example of each form of line that is understood, or the lines that are not."""
+def sample_check(path: Path, reader: LineReader, patterns: Sequence[str] = ()) -> CheckResult:
+    """An example of each form of line that is understood, or the lines that are not; which of the `patterns`
+    read none."""
     what = f"sample_log {path}"
     try:
         with path.open("rb") as file:
@@ -29,7 +31,9 @@ def sample_check(path: Path, reader: LineReader) -> CheckResult:
         return fix(f"{what}: no line is understood; it begins: {first}", "describe them in script.progress")
     forms = {(*said.values, None, *said.evaluated): (line, said) for line, said in reversed(seen)}
     shown = [f"{_short(line)} is {_in_words(said)}" for line, said in reversed(forms.values())]
-    return ok(f"{what}: {len(seen)} of {len(lines)} lines understood: {'; '.join(shown[:_SHOWN])}")
+    found = f"{what}: {len(seen)} of {len(lines)} lines understood: {'; '.join(shown[:_SHOWN])}"
+    idle = [quoted(one) for one in patterns if one not in reader.matched]
+    return note(f"{found}; of script.progress these read no line: {', '.join(idle)}") if idle else ok(found)
 
 
 def _short(line: str) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 import fnmatch
 import hashlib
-import itertools
 import json
 import os
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader
+from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader, compiled
 from trainrelay.records import KEYS, EpochBases
 from trainrelay.system.files import content, read_once
 from trainrelay.system.yaml_bounds import loaded
@@ -43,8 +43,9 @@ from trainrelay.trainers.python_values import bounded, cut
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_node, one_rank
 
-_NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}")
+_NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}", backend="{backend}")
 _ENV = "env "
+_PYTHON = re.compile(r"(.*/)?(python[\d.]*|torchrun)")
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
 _DATA: dict[str, Callable[[bytes], Any]] = {
     **dict.fromkeys((".yaml", ".yml"), loaded),
@@ -57,6 +58,7 @@ class Script(Trainer):
     """A script as its settings describe it; without them only what every script has in common."""
 
     kind = "script"
+    needs_script = True
     units = ("epoch", "iteration")
     lacks = frozenset({"deterministic", "validate"})
 
@@ -139,12 +141,16 @@ class Script(Trainer):
         return os.path.normpath(Path(request.root) / path) if self.settings.cwd_is_work_dir else path
 
     def _argv(self, request: LaunchRequest) -> Iterator[str]:
-        settings, command = self.settings, shlex.split(self.settings.command)
-        said = self._said(request)
+        command, said = shlex.split(self.settings.command), self._said(request)
         if request.nodes > 1 and command[0] != "{launcher}":
             yield from (*on_each_node(request), WHOLE)
         for word in command:
             yield from launcher(request) if word == "{launcher}" else (filled(word, said),)
+        yield from self._added(request)
+
+    def _added(self, request: LaunchRequest) -> Iterator[str]:
+        """The words behind the command."""
+        settings, said = self.settings, self._said(request)
         told = settings.backend or _ENV
         parts = [] if told.startswith(_ENV) else [told]
         parts += [settings.resume] if request.resume_from else []
@@ -160,6 +166,7 @@ class Script(Trainer):
         return {
             "interpreter": request.interpreter,
             "entry": self._from_cwd(request, request.entry),
+            "module": os.path.normpath(request.entry).removesuffix(".py").replace("/", "."),
             "nproc": str(request.nproc_per_node),
             "nodes": str(request.nodes),
             "node_rank": "{node_rank}" if several else "0",  # node.py knows it
@@ -176,13 +183,37 @@ class Script(Trainer):
             "init_checkpoint": os.path.normpath(Path(request.root) / (request.load_from or "")),
         }
 
+    def named(self, request: LaunchRequest) -> str:
+        """As the command has it: a file, or a module."""
+        return self._said(request)["module" if "module" in places(self.settings.command) else "entry"]
+
+    def start_problems(self, request: LaunchRequest, *, certain: bool) -> Iterator[str]:
+        """The word with which its command begins: no program, or another Python than is asked for."""
+        launch, how = self.launch(request, os.environ), "begin it with {interpreter} or {launcher}"
+        if (word := launch.argv[0]) == request.interpreter or request.prefix or request.nodes > 1:
+            return  # what is inside, or on other nodes, nobody knows here
+        program = str(Path(launch.cwd, word)) if "/" in word else word
+        found = shutil.which(program, path=launch.env.get("PATH"))
+        if certain and found is None:
+            yield f"script.command begins with {word}, which is no program that is found; {how}"
+        elif not certain and _PYTHON.fullmatch(word) and found not in (None, request.interpreter):
+            python = f"trainer.interpreter {request.interpreter}"
+            yield f"script.command begins with {word}, so {python} does not start it; {how}"
+
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
         """What its settings do not say, or its script does not declare."""
         settings, said = self.settings, places(self.settings.command)
         if ("seed" in said) != (request.seed is not None):
             odd = "it has {seed}, and the stage none" if "seed" in said else "it has no {seed}; add it"
             yield f"script.command and the stage's seed go together: {odd}"
+        if "module" in said and not re.fullmatch(r"(\w+/)*\w+\.py", os.path.normpath(request.entry)):
+            yield f"script.command has {{module}}, and {request.entry} is no module below root"
+        if settings.progress and settings.metrics:
+            yield "script.progress does nothing beside metrics, read in place of lines; leave one of them out"
         key = KEYS[self.unit]
+        groups = {name for one in settings.progress or () for name in compiled(one).groupindex}
+        if settings.progress and key[:-1] not in groups:
+            yield f"script.progress has no group (?P<{key[:-1]}>..), and the stage has {key}; add it"
         for section, named in (("command", said), ("checkpoints", places(self.called))):
             for wrong in sorted(named & {"epoch", "epochs", "iter", "iters"} - {key, key[:-1]}):
                 right = f"{{{key if wrong[-1] == 's' else key[:-1]}}}"
@@ -195,7 +226,7 @@ class Script(Trainer):
         if request.nodes > 1 and not {"launcher", "node_rank"} & said:
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
-        behind = itertools.dropwhile(lambda word: request.entry not in word, self._argv(request))
+        behind = (*_arguments(settings.command), *self._added(request))
         flags = {word.partition("=")[0] for word in behind if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
@@ -217,7 +248,7 @@ def _name_pattern(glob: str) -> re.Pattern[str]:
 def _arguments(command: str) -> list[str]:
     """The words of a command behind its script."""
     words = shlex.split(command)
-    return words[next(n for n, word in enumerate(words) if "{entry}" in word) + 1 :]
+    return words[next(n for n, word in enumerate(words) if {"entry", "module"} & places(word)) + 1 :]
 
 
 def _named_files(root: Path, entry: str, config: str, arguments: list[str]) -> list[str]:
