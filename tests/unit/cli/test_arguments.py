@@ -67,7 +67,7 @@ def test_verbs_for_what_runs_read_the_config_of_the_last_snakemake(
 
 def test_without_a_word_it_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
-    assert capsys.readouterr().err == parser().format_help()
+    assert capsys.readouterr() == (parser().format_help(), "")
 
 
 @pytest.mark.parametrize(

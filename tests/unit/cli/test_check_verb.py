@@ -275,6 +275,7 @@ def test_a_script_that_begins_with_no_program_is_fixed_first(
     trainer = {"kind": "script", "entry": "tools/train.py", "script": script, "interpreter": sys.executable}
     assert typed(trainer=trainer) == 2
     assert "fix   r/s: script.command begins with tools/train.py, which is no" in capsys.readouterr().out
-    script["command"] = "torchrun {entry} {config} --epochs {epochs}"
-    typed(trainer=trainer)
-    assert "note  r/s: script.command begins with torchrun, so" in capsys.readouterr().out
+    script["command"] = "python {entry} {config} --epochs {epochs}"
+    (disk.base / "python").symlink_to("/bin/true")
+    typed(trainer={**trainer, "env": {"PATH": str(disk.base)}})
+    assert "note  r/s: script.command begins with python, which is not" in capsys.readouterr().out

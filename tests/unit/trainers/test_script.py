@@ -207,7 +207,7 @@ def test_a_python_that_is_not_the_interpreter_is_remarked(
     monkeypatch.setenv("PATH", str(tmp_path))
     _, (said,) = begun_by("python", tmp_path, "/env/bin/python")
     assert said == (
-        "script.command begins with python, so trainer.interpreter /env/bin/python does not start it;"
+        "script.command begins with python, which is not trainer.interpreter /env/bin/python;"
         " begin it with {interpreter} or {launcher}"
     )
     assert begun_by("torchrun", tmp_path, "/env/bin/python")[1] == [], "there is none"

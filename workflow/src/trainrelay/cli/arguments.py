@@ -91,7 +91,6 @@ def _helping(top: argparse.ArgumentParser, verbs: _Verbs) -> None:
         "about", nargs="?", metavar="VERB", choices=verbs.choices.keys(), help="default: all"
     )
     helping.set_defaults(verb=lambda arguments: verbs.choices.get(arguments.about, top).print_help())
-    top.set_defaults(resumes=False)
 
 
 def _typed_by_you(verbs: _Verbs) -> None:

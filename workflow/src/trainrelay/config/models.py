@@ -270,8 +270,7 @@ class Stage(Model):
     resources: Resources = Resources()
     backends: tuple[RungName, ...] = Field(default=("nccl", "gloo"), min_length=1, strict=False)
     """The ladder of communication backends, best first: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo, or
-    names of the top-level rungs. The first that works on the node is used. On device cpu the default is gloo
-    alone."""
+    names of the top-level rungs. The first that works on the node is used. On device cpu: gloo alone."""
     probe: bool = True
     """Whether the ladder is tried before the training starts; off: its first rung is taken on trust."""
     probe_timeout_s: Seconds = 120.0
@@ -337,10 +336,7 @@ class Run(Model):
         stages, common = (data.get("stages"), data.get("trainer")) if isinstance(data, dict) else (None, None)
         if not (isinstance(stages, dict) and isinstance(common, dict)):
             return data
-        return {
-            **data,
-            "stages": {name: _completed(stage, common) for name, stage in stages.items()},
-        }
+        return {**data, "stages": {name: _completed(stage, common) for name, stage in stages.items()}}
 
     def trainer_of(self, stage: str) -> TrainerSettings:
         """How the trainer of a stage is started."""

@@ -74,8 +74,7 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     for at in firsts:
         script, described = at.trainer_settings.script, at.trainer.described
         if script and script.sample_log and described:
-            path, patterns = at.root / script.sample_log, script.progress or ()
-            yield _trainer_of(at), sample_check(path, described(), patterns)
+            yield _trainer_of(at), sample_check(at.root / script.sample_log, described(), script.progress)
 
 
 def _first_of_each(where: Sequence[StageContext]) -> list[StageContext]:

@@ -106,10 +106,9 @@ def _complete(facts: state.Facts) -> None:
 
 def _refuse_unstartable(facts: state.Facts) -> None:
     """UserError where something is missing without which the trainer need not be started."""
-    request = _request(facts)
-    needed = missing(request, initial_path(facts.at), facts.at.parent)
-    begun = facts.at.trainer.start_problems(request, certain=True)
-    problems = [*needed, *begun, *unsupported(facts.at, request)]
+    at, request = facts.at, _request(facts)
+    needed = missing(request, initial_path(at), at.parent)
+    problems = [*needed, *at.trainer.start_problems(request, certain=True), *unsupported(at, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
     if problems:

@@ -13,9 +13,8 @@ _HEAD_BYTES = 4_000_000  # of a log: tens of thousands of lines
 _SHOWN, _LINE_CHARS = 4, 100
 
 
-def sample_check(path: Path, reader: LineReader, patterns: Sequence[str] = ()) -> CheckResult:
-    """An example of each form of line that is understood, or the lines that are not; which of the `patterns`
-    read none."""
+def sample_check(path: Path, reader: LineReader, patterns: Sequence[str] | None = None) -> CheckResult:
+    """An example of each form of line that is understood, or lines that are not; patterns that read none."""
     what = f"sample_log {path}"
     try:
         with path.open("rb") as file:
@@ -32,7 +31,7 @@ def sample_check(path: Path, reader: LineReader, patterns: Sequence[str] = ()) -
     forms = {(*said.values, None, *said.evaluated): (line, said) for line, said in reversed(seen)}
     shown = [f"{_short(line)} is {_in_words(said)}" for line, said in reversed(forms.values())]
     found = f"{what}: {len(seen)} of {len(lines)} lines understood: {'; '.join(shown[:_SHOWN])}"
-    idle = [quoted(one) for one in patterns if one not in reader.matched]
+    idle = [quoted(one) for one in patterns or () if one not in reader.matched]
     return note(f"{found}; of script.progress these read no line: {', '.join(idle)}") if idle else ok(found)
 
 

@@ -81,8 +81,8 @@ def close_open_attempts(job: StageJob, say: Say, *, within_launch: bool = False)
 def _refuse_beside_trainers(job: StageJob, say: Say, *, within_launch: bool) -> None:
     """Refusal if what no record names may train this stage; a note of what evaluates it."""
     request, script = job.request, job.trainer.named(job.request)
-    starts = [one.argv for one in list_attempts(job.stage_dir)]
-    starts.append([*job.trainer.launch(request, os.environ).argv])
+    now = job.trainer.launch(request, os.environ).argv
+    starts = [*(one.argv for one in list_attempts(job.stage_dir)), now]
     own = [{*argv[argv.index(script) :]} if script in argv else set() for argv in starts]
     for one, words in started_alike(request.root, script, request.work_dir).items():
         followed = zip(words, [*words[1:], "--"], strict=True)

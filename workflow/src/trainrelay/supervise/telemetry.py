@@ -77,8 +77,7 @@ class Telemetry(Record):
 
     def progress(self, attempt: AttemptRecord) -> StepSeen | None:
         """What a progress line would say, if each pass over the data is an epoch and epochs are counted."""
-        one, speed = self.first, self.iterations_per_s
-        epoch = attempt.resumed_at + one.passes
+        one, epoch = self.first, attempt.resumed_at + self.first.passes
         if (
             attempt.unit == "iteration"
             or not one.passes
@@ -86,8 +85,7 @@ class Telemetry(Record):
             or not 0 < one.iteration <= one.iterations
         ):
             return None
-        left = (attempt.asked - epoch + 1) * one.iterations - one.iteration
-        return StepSeen(epoch, one.iteration, one.iterations, None, left / speed if speed else None)
+        return StepSeen(epoch, one.iteration, one.iterations, None, None)
 
 
 def newest_telemetry(attempt: Path) -> Telemetry | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -45,7 +46,7 @@ from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_n
 
 _NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}", backend="{backend}")
 _ENV = "env "
-_PYTHON = re.compile(r"(.*/)?(python[\d.]*|torchrun)")
+_PYTHON = ("python", "torchrun")
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
 _DATA: dict[str, Callable[[bytes], Any]] = {
     **dict.fromkeys((".yaml", ".yml"), loaded),
@@ -74,9 +75,8 @@ class Script(Trainer):
         self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
-        lines = partial(
-            PatternReader, settings.progress or (USUAL if iters is None else USUAL_BY_ITERATION), iters
-        )
+        usual = USUAL if iters is None else USUAL_BY_ITERATION
+        lines = partial(PatternReader, settings.progress or usual, iters)
         self.described = partial(RowReader, iters) if settings.metrics else lines
 
     def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:
@@ -141,16 +141,12 @@ class Script(Trainer):
         return os.path.normpath(Path(request.root) / path) if self.settings.cwd_is_work_dir else path
 
     def _argv(self, request: LaunchRequest) -> Iterator[str]:
-        command, said = shlex.split(self.settings.command), self._said(request)
+        settings, command = self.settings, shlex.split(self.settings.command)
+        said = self._said(request)
         if request.nodes > 1 and command[0] != "{launcher}":
             yield from (*on_each_node(request), WHOLE)
         for word in command:
             yield from launcher(request) if word == "{launcher}" else (filled(word, said),)
-        yield from self._added(request)
-
-    def _added(self, request: LaunchRequest) -> Iterator[str]:
-        """The words behind the command."""
-        settings, said = self.settings, self._said(request)
         told = settings.backend or _ENV
         parts = [] if told.startswith(_ENV) else [told]
         parts += [settings.resume] if request.resume_from else []
@@ -189,16 +185,15 @@ class Script(Trainer):
 
     def start_problems(self, request: LaunchRequest, *, certain: bool) -> Iterator[str]:
         """The word with which its command begins: no program, or another Python than is asked for."""
-        launch, how = self.launch(request, os.environ), "begin it with {interpreter} or {launcher}"
-        if (word := launch.argv[0]) == request.interpreter or request.prefix or request.nodes > 1:
-            return  # what is inside, or on other nodes, nobody knows here
+        launch, python = self.launch(request, os.environ), request.interpreter
+        word, how = launch.argv[0], "begin it with {interpreter} or {launcher}"
+        known = word != python and not request.prefix and request.nodes == 1  # what is inside, nobody knows
         program = str(Path(launch.cwd, word)) if "/" in word else word
         found = shutil.which(program, path=launch.env.get("PATH"))
-        if certain and found is None:
+        if known and certain and found is None:
             yield f"script.command begins with {word}, which is no program that is found; {how}"
-        elif not certain and _PYTHON.fullmatch(word) and found not in (None, request.interpreter):
-            python = f"trainer.interpreter {request.interpreter}"
-            yield f"script.command begins with {word}, so {python} does not start it; {how}"
+        elif known and not certain and Path(word).name.startswith(_PYTHON) and found not in (None, python):
+            yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
 
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
         """What its settings do not say, or its script does not declare."""
@@ -211,8 +206,7 @@ class Script(Trainer):
         if settings.progress and settings.metrics:
             yield "script.progress does nothing beside metrics, read in place of lines; leave one of them out"
         key = KEYS[self.unit]
-        groups = {name for one in settings.progress or () for name in compiled(one).groupindex}
-        if settings.progress and key[:-1] not in groups:
+        if settings.progress and not any(key[:-1] in compiled(one).groupindex for one in settings.progress):
             yield f"script.progress has no group (?P<{key[:-1]}>..), and the stage has {key}; add it"
         for section, named in (("command", said), ("checkpoints", places(self.called))):
             for wrong in sorted(named & {"epoch", "epochs", "iter", "iters"} - {key, key[:-1]}):
@@ -226,7 +220,7 @@ class Script(Trainer):
         if request.nodes > 1 and not {"launcher", "node_rank"} & said:
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
-        behind = (*_arguments(settings.command), *self._added(request))
+        behind = itertools.dropwhile(self.named(request).__ne__, self._argv(request))
         flags = {word.partition("=")[0] for word in behind if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
@@ -234,9 +228,7 @@ class Script(Trainer):
                 yield f"{request.entry} declares no {flag}, which script.command or an option gives it{near}"
 
 
-@lru_cache
-def _described(settings: ScriptSettings, entry: str, iters: int | None) -> Script:
-    return Script(settings, entry, iters)
+_described = lru_cache(Script)
 
 
 def _name_pattern(glob: str) -> re.Pattern[str]:
