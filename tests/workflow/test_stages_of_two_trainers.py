@@ -39,7 +39,7 @@ def test_two_stages_with_another_script_and_kind_are_trained(
     trainer |= {"root": str(tmp_path), "nproc_per_node": 1, "env": {"OMP_NUM_THREADS": "1"}}
     own = {"kind": "metriclogger", "entry": "main_finetune.py"}
     stages = {
-        "pretrain": {"config": "main_pretrain.py", "epochs": 2},
+        "pretrain": {"config": "main_pretrain.py", "epochs": 1},
         "finetune": {"config": "main_finetune.py", "epochs": 1, "init_from": "pretrain", "trainer": own},
     }
     config = parse({"out": "runs", "runs": {"mae": {"trainer": trainer, "stages": stages}}})

@@ -21,7 +21,7 @@ _Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 class _Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: object) -> None:
-        """Of a word that is none of its choices it is said which is close, and which you may type."""
+        """Names the choices that you may type, and the close one."""
         if action.choices is not None and value not in action.choices:
             known = [str(name) for name in action.choices if name not in _INTERNAL]
             allowed = f"allowed: {', '.join(known)}{did_you_mean(value, known)}"
