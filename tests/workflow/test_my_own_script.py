@@ -102,6 +102,24 @@ def test_it_is_trained_behind_a_prefix_that_clears_the_environment(
 
 
 @pytest.mark.long
+def test_it_is_trained_as_part_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `-m {module}`, with an import that is relative to its package; killed and resumed."""
+    monkeypatch.chdir(tmp_path)
+    command = {"command": CONFIG["runs"]["mine"]["trainer"]["script"]["command"]}
+    command["command"] = command["command"].replace("{entry}", "-m {module}")
+    data = config_of(tmp_path, SCRIPT, command, entry="pkg/train.py").model_dump(mode="json", by_alias=True)
+    (tmp_path / "checkout/pkg").mkdir()
+    (tmp_path / "checkout/pkg/rate.py").write_text("LR = 0.05\n")
+    source = killed_once(SCRIPT).replace("default=0.05", "default=LR")
+    (tmp_path / "checkout/pkg/train.py").write_text(f"from .rate import LR\n{source}")
+    data["runs"]["mine"]["stages"]["one"]["config"] = "pkg/train.py"
+    config = parse(data)
+    assert trained(config, "one")["source"]["epoch"] == 3
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    assert "entry" in state.read(StageContext(config, "mine", "one")).ingredients
+
+
+@pytest.mark.long
 def test_a_kind_of_another_package_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Installed beside trainrelay; killed, and resumed by what its class says of lines and checkpoints."""
     monkeypatch.chdir(tmp_path)
