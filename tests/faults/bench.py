@@ -237,6 +237,21 @@ class Bench:
         last, noticed = records[-1], [self.noticed_after_s(record) for record in records[:-1]]
         return Measurement(max(noticed), ", ".join(ends), next_attempt(last), "completes")
 
+    def passes_over(self, name: str, after: int, **place: int) -> Measurement:
+        """The newest checkpoint, of this name, is cut short there; the one before it is resumed from."""
+        self.judged_by_row.add(self.work_dir / name)
+        self.inject(kind="newest-truncated", rank=0, **place)
+        launch = self.train()
+        seen = self.resumed(launch, "killed")
+        point = self.attempts()[1].resumed_from
+        assert point, f"the second attempt began from scratch:\n{launch.text}"
+        assert point.done == after, f"it resumed after {point}"
+        said = [line for _, line in launch.lines if "not resumed from" in line]
+        assert any(f"{name} is cut short" in line for line in said), (
+            f"it does not say what it passed over, but: {said}\n{launch.text}"
+        )
+        return seen
+
     def final(self, launch: Launch, status: int, *ends: str) -> Measurement:
         """The launch ended for good after attempts that ended so, with one sentence and no traceback."""
         found_status, records = launch.wait(), self.attempts()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from support.own_script import ASKED, AT_ITS_START, CONFIG, SCRIPT
 from trainrelay.config import Config, parse, stage_paths
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.operations.analyze import judge_stage
@@ -24,9 +24,6 @@ from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 
-PAGE = (Path(__file__).parents[2] / "docs/my_own_script.md").read_text(encoding="utf-8")
-SCRIPT, AT_ITS_START, ASKED = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-CONFIG = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
 KILL = """\
         time.sleep(0.1)
         if epoch == 1 and i == 5 and rank == 1 and not os.path.exists(f"{args.out}/killed"):
@@ -49,7 +46,6 @@ def config_of(folder: Path, source: str, script: dict[str, Any] | None = None, *
     run["trainer"]["script"] |= script or {}
     for stage in run["stages"].values():
         del stage["resources"]
-        stage["backends"] = ["gloo"]
     return parse({"out": str(folder / "runs"), **data})
 
 
@@ -106,6 +102,24 @@ def test_it_is_trained_behind_a_prefix_that_clears_the_environment(
 
 
 @pytest.mark.long
+def test_it_is_trained_as_part_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `-m {module}`, with an import that is relative to its package; killed and resumed."""
+    monkeypatch.chdir(tmp_path)
+    command = {"command": CONFIG["runs"]["mine"]["trainer"]["script"]["command"]}
+    command["command"] = command["command"].replace("{entry}", "-m {module}")
+    data = config_of(tmp_path, SCRIPT, command, entry="pkg/train.py").model_dump(mode="json", by_alias=True)
+    (tmp_path / "checkout/pkg").mkdir()
+    (tmp_path / "checkout/pkg/rate.py").write_text("LR = 0.05\n")
+    source = killed_once(SCRIPT).replace("default=0.05", "default=LR")
+    (tmp_path / "checkout/pkg/train.py").write_text(f"from .rate import LR\n{source}")
+    data["runs"]["mine"]["stages"]["one"]["config"] = "pkg/train.py"
+    config = parse(data)
+    assert trained(config, "one")["source"]["epoch"] == 3
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    assert "entry" in state.read(StageContext(config, "mine", "one")).ingredients
+
+
+@pytest.mark.long
 def test_a_kind_of_another_package_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Installed beside trainrelay; killed, and resumed by what its class says of lines and checkpoints."""
     monkeypatch.chdir(tmp_path)
@@ -122,6 +136,8 @@ def test_a_kind_of_another_package_trains_it(tmp_path: Path, monkeypatch: pytest
     config = parse({"out": str(tmp_path / "runs"), "runs": {"mine": run}})
     train_stage(StageContext(config, "mine", "one"))
     assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    analysis = judge_stage(state.read(StageContext(config, "mine", "one")))
+    assert (analysis.format, analysis.epochs, analysis.iterations) == ("script", 3, 30)
 
 
 @pytest.mark.long

@@ -244,7 +244,7 @@ def test_an_initial_checkpoint_other_than_the_promoted_one_is_not_trained_from(t
     refused(
         trained.trainrelay("train", "driving/stage2"),
         "is not what stage1 promoted",
-        "snakemake --profile local --forcerun promote_stage1",
+        "snakemake --profile local --forcerun runs/driving/stage1/checkpoint.json",
     )
 
 

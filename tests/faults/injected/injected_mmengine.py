@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
+import time
 from pathlib import Path
 from typing import Any
 
+import injected_plan
 import injected_waits
-from injected_stamps import HERE, RANK, TAG, begin, checkpoints, stamp
+from injected_stamps import RANK, begin, checkpoints, stamp
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-
-PLAN = json.loads((HERE / "plan.json").read_text(encoding="utf-8"))
 
 
 @HOOKS.register_module()
@@ -29,22 +26,12 @@ class InjectedFaults(Hook):
             stamp("epoch", epoch=runner.epoch + 1, checkpoints=checkpoints(runner.work_dir))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        if any(words["kind"] == "paced" for words in PLAN):
+        if injected_plan.PACED:
             injected_waits.wait_for_writers()
-        for words in (one for one in PLAN if one["kind"] != "paced"):
-            here = (RANK, runner.epoch + 1, batch_idx + 1) == (
-                words["rank"],
-                words["epoch"],
-                words["iteration"],
-            )
-            if here and not (HERE / "fired").exists():
-                (HERE / "fired").write_text(TAG)
-                stamp("fired", kind=words["kind"], checkpoints=checkpoints(runner.work_dir))
-                if words["kind"] == "newest-truncated":
-                    newest = Path(Path(runner.work_dir, "last_checkpoint").read_text())
-                    os.truncate(newest, newest.stat().st_size // 2)
-                    stamp("damaged", checkpoints=checkpoints(runner.work_dir))
-                os.kill(os.getpid(), signal.SIGKILL)
+        if injected_plan.IGNORES_RESUME:
+            time.sleep(0.5)  # an epoch of milliseconds would be saved over before its first line is read
+        last = Path(runner.work_dir, "last_checkpoint")
+        injected_plan.play(runner.epoch + 1, batch_idx + 1, runner.work_dir, lambda: Path(last.read_text()))
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -60,5 +47,5 @@ def ignored(self: Any, filename: str, *_: Any, **__: Any) -> None:
 
 
 begin()
-if any(words.get("then") == "ignores-resume" for words in PLAN):
+if injected_plan.IGNORES_RESUME:
     Runner.resume = ignored

@@ -21,7 +21,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 RANK = int(os.environ.get("RANK", "0"))
 TAG = os.environ.get("TRAINRELAY_ATTEMPT", "")
-EACH_EPOCH = ("epoch_*.pth", "iter_*.pth", "checkpoint0*.pth")  # of mmcv and mmengine, of DETR
+# Of mmcv and mmengine, of DETR, of the script in docs/my_own_script.md.
+EACH_EPOCH = ("epoch_*.pth", "iter_*.pth", "checkpoint0*.pth", "epoch_*.pt")
 
 
 def stamp(event: str, **facts: Any) -> None:

@@ -31,6 +31,7 @@ ORDER = (
     "resources",
     "numbers",
     "mmengine",
+    "script",
 )
 ON_RIG = (
     "slurm_controllers",

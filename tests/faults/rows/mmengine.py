@@ -80,7 +80,7 @@ def resume_ignored(bench: Bench) -> Measurement:
 )
 def checkpoint_truncated(bench: Bench) -> Measurement:
     _mmengine(bench)
-    return _passes_over(bench, "epoch_2.pth", after=1, epoch=EPOCHS, iteration=1)
+    return bench.passes_over("epoch_2.pth", after=1, epoch=EPOCHS, iteration=1)
 
 
 @fault(
@@ -91,20 +91,4 @@ def checkpoint_truncated(bench: Bench) -> Measurement:
 )
 def iterations_checkpoint_truncated(bench: Bench) -> Measurement:
     _mmengine(bench, iters=EPOCHS * ITERATIONS)
-    return _passes_over(bench, "iter_8.pth", after=4, epoch=1, iteration=9)
-
-
-def _passes_over(bench: Bench, name: str, after: int, **place: int) -> Measurement:
-    """The newest checkpoint, of this name, is cut short there; the one before it is resumed from."""
-    bench.judged_by_row.add(bench.work_dir / name)
-    bench.inject(kind="newest-truncated", rank=0, **place)
-    launch = bench.train()
-    seen = bench.resumed(launch, "killed")
-    point = bench.attempts()[1].resumed_from
-    assert point, f"the second attempt began from scratch:\n{launch.text}"
-    assert point.done == after, f"it resumed after {point}"
-    said = [line for _, line in launch.lines if "not resumed from" in line]
-    assert any(f"{name} is cut short" in line for line in said), (
-        f"it does not say what it passed over, but: {said}\n{launch.text}"
-    )
-    return seen
+    return bench.passes_over("iter_8.pth", after=4, epoch=1, iteration=9)

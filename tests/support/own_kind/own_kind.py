@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,9 +9,8 @@ from trainrelay.records import EpochBases
 from trainrelay.trainers import (
     Launch,
     LaunchRequest,
-    Observation,
     Option,
-    StepSeen,
+    PatternReader,
     Trainer,
     TrainerConfig,
     environment,
@@ -20,7 +18,7 @@ from trainrelay.trainers import (
     option_text,
 )
 
-_LINE = re.compile(r"epoch (\d{1,9}) step (\d{1,9})/(\d{1,9}) loss (\S+)")
+_LINES = (r"^epoch (?P<epoch>\d+) step (?P<iter>\d+)/(?P<iters>\d+) loss (?P<loss>\S+)",)
 
 
 class OwnKind(Trainer):
@@ -30,6 +28,7 @@ class OwnKind(Trainer):
     looked_for = "epoch_N.pt"
     epoch_bases = EpochBases(printed=0, saved=1)
     lacks = frozenset({"deterministic", "validate"})
+    described = staticmethod(lambda: PatternReader(_LINES))
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """Its text counts, whatever it says."""
@@ -58,13 +57,6 @@ class OwnKind(Trainer):
     def unsupported(self, request: LaunchRequest) -> Iterable[str]:
         if request.load_from:
             yield "own-kind starts from no other stage"
-
-    def observe(self, line: str) -> Observation | None:
-        found = _LINE.search(line)
-        if found is None:
-            return None
-        epoch, step, steps = map(int, found.groups()[:3])
-        return StepSeen(epoch + 1, step, steps, float(found[4]), None)
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         return work_dir / f"epoch_{epoch - 1}.pt"

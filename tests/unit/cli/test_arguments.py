@@ -43,7 +43,9 @@ def test_what_the_workflow_calls_is_not_listed_but_works() -> None:
     assert parser().parse_args(["help", "train"]).about == "train"
 
 
-@pytest.mark.parametrize(("verb", "remembers"), [("watch", True), ("report", True), ("plan", False)])
+@pytest.mark.parametrize(
+    ("verb", "remembers"), [("watch", True), ("report", True), ("export", True), ("plan", False)]
+)
 def test_verbs_for_what_runs_read_the_config_of_the_last_snakemake(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -56,7 +58,44 @@ def test_verbs_for_what_runs_read_the_config_of_the_last_snakemake(
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text("out: runs\nmine: 1\n")
     use_config(Path("mine.yaml"))
-    assert cli.main([verb]) == 2
+    words = [verb, "r", "--csv"] if verb == "export" else [verb]
+    assert cli.main(words) == 2
     assert ("mine.yaml: 2 problems" in capsys.readouterr().err) is remembers
-    assert cli.main([verb, "--configfile", "other.yaml"]) == 2
+    assert cli.main([*words, "--configfile", "other.yaml"]) == 2
     assert "other.yaml: " in capsys.readouterr().err
+
+
+def test_without_a_word_it_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert capsys.readouterr() == (parser().format_help(), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["wach"], "argument VERB: got 'wach'; allowed: help, init, "),
+        (["wach"], "; did you mean watch?"),
+        (["help", "reprot"], "; did you mean report?"),
+        (["init", "--from", "uniad2"], "argument --from: got 'uniad2'; allowed: "),
+    ],
+)
+def test_a_word_that_is_not_known_is_told_with_those_that_are(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    err = capsys.readouterr().err
+    assert said in err
+    assert not [name for name in INTERNAL if f" {name}," in err]
+
+
+@pytest.mark.parametrize(("verb", "said"), [("watch", "Stopped.\n"), ("train", "command again to resume.\n")])
+def test_only_what_trains_is_said_to_resume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str, said: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainrelay.cli.arguments.import_module", interrupted)
+    assert cli.main([verb, *(["r/s"] if verb == "train" else [])]) == 75
+    assert capsys.readouterr().err.endswith(said)

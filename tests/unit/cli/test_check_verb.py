@@ -303,3 +303,17 @@ def test_a_slurmctld_that_is_away_is_to_be_fixed_without_a_site_file_too(
     (disk.base / "bin/says").write_text("slurm_load_ctl_conf error: Unable to contact slurm controller\n")
     assert typed() == 2
     assert "fix   Slurm does not answer" in capsys.readouterr().out
+
+
+def test_a_script_that_begins_with_no_program_is_fixed_first(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a Python that is not the trainer's is noted."""
+    script = {"command": "{entry} {config} --epochs {epochs}", "backend": "--backend {backend}"}
+    trainer = {"kind": "script", "entry": "tools/train.py", "script": script, "interpreter": sys.executable}
+    assert typed(trainer=trainer) == 2
+    assert "fix   r/s: script.command begins with tools/train.py, which is no" in capsys.readouterr().out
+    script["command"] = "python {entry} {config} --epochs {epochs}"
+    (disk.base / "python").symlink_to("/bin/true")
+    typed(trainer={**trainer, "env": {"PATH": str(disk.base)}})
+    assert "note  r/s: script.command begins with python, which is not" in capsys.readouterr().out

@@ -204,7 +204,7 @@ def test_a_promotion_says_that_the_training_is_not_finished_as_train_does(stage:
     """train.json is there from before."""
     further(stage)
     with pytest.raises(
-        Refusal, match=r"r/s is resumable: .*; run: snakemake --profile local --forcerun train_s"
+        Refusal, match=r"r/s is resumable: .*; run: snakemake --profile local --forcerun \S+/r/s/train.json"
     ):
         promote_stage(StageContext(stage.config(epochs=5), "r", "s"))
 

@@ -113,7 +113,8 @@ def two_stages(disk: OnDisk, **trainer: Any) -> Config:
 def test_what_an_earlier_stage_promoted_and_is_gone_is_noted(disk: OnDisk) -> None:
     def noted(parent: str | None = None) -> bool:
         planned = stage_plan(StageContext(two_stages(disk), "r", "t"), parent)
-        return any("run: snakemake --profile local --forcerun promote_s" in note for note in planned.notes)
+        again = f"run: snakemake --profile local --forcerun {disk.paths.checkpoint}"
+        return any(again in note for note in planned.notes)
 
     disk.train()
     assert not noted()  # s is still to promote it

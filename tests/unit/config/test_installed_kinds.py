@@ -9,7 +9,7 @@ import pytest
 
 from trainrelay.config import Config, parse
 from trainrelay.errors import ConfigError
-from trainrelay.trainers import RUNGS, kinds
+from trainrelay.trainers import RUNGS, Follower, StepSeen, kinds
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 
@@ -52,6 +52,13 @@ def test_a_kind_of_an_installed_package_is_planned(tmp_path: Path, install: Inst
     install("own-kind", "own_kind_a", SOURCE.read_text(), "own_kind_a:OwnKind")
     argv = stage_plan(StageContext(config_of(tmp_path, "own-kind"), "mine", "one")).launch.argv
     assert argv[-4:] == ("--dist-backend", RUNGS["gloo"].backend, "--lr", "0.01")
+
+
+def test_a_kind_of_an_installed_package_describes_its_lines(tmp_path: Path, install: Install) -> None:
+    """Without a section `script`, which only kind script has."""
+    install("own-kind", "own_kind_f", SOURCE.read_text(), "own_kind_f:OwnKind")
+    trainer = config_of(tmp_path, "own-kind").runs["mine"].trainer.trainer
+    assert Follower(trainer).see("epoch 0 step 3/10 loss 0.5") == StepSeen(1, 3, 10, 0.5, None)
 
 
 def test_an_unknown_kind_names_those_built_in_and_those_installed(tmp_path: Path, install: Install) -> None:

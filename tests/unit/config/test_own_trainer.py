@@ -46,6 +46,21 @@ def test_another_kind_inherits_nothing_that_belongs_to_the_kind() -> None:
     assert (second.entry, second.epoch_base, second.nproc_per_node) == ("./tools/train.py", None, 2)
 
 
+def test_without_a_gpu_the_ladder_that_nobody_wrote_is_gloo_alone() -> None:
+    """By each stage's own device; a ladder that somebody wrote stays."""
+    data = config({"device": "cuda"})
+    stages = data["runs"]["mae"]["stages"]
+    stages["fine"]["resources"] = {"gpu": 2}
+    stages["more"] = {**stages["pre"], "promotion": None, "backends": ["nccl", "gloo"]}
+    del stages["pre"]["backends"], stages["fine"]["backends"]
+    parsed = parse(data).runs["mae"].stages
+    assert {name: stage.backends for name, stage in parsed.items()} == {
+        "pre": ("gloo",),
+        "fine": ("nccl", "gloo"),
+        "more": ("nccl", "gloo"),
+    }
+
+
 def test_a_snapshot_reads_back_as_it_was() -> None:
     parsed = parse(config({"kind": "mmcv", "env": {"B": "3"}}))
     assert parse(json.loads(parsed.model_dump_json(by_alias=True))) == parsed
@@ -72,6 +87,12 @@ IN_ITS_OWN = [
     ({"kind": "mmcv", "epoch_base": 1}, "trainer.epoch_base: kind mmcv needs none; leave it out"),
     ({"device": "cuda"}, "resources.gpu: not set; device cuda with nproc_per_node 2 needs 2"),
 ]
+BESIDE = [
+    ({"entry": "main_finetune.py"}, "entry: unknown key; write trainer: {entry: ...}"),
+    ({"gpu": 2}, "gpu: unknown key; write resources: {gpu: ...}"),
+    ({"epoch": 2}, "epoch: unknown key; did you mean epochs?"),
+    ({"init_form": "pre"}, "init_form: unknown key; did you mean init_from?"),
+]
 IN_THE_RUNS = [
     ({"devise": "cpu"}, "trainer.devise: unknown key; did you mean device?"),
     ({"device": "tpu"}, "trainer.device: got 'tpu'; allowed: 'cuda' or 'cpu'; did you mean cpu?"),
@@ -81,6 +102,13 @@ IN_THE_RUNS = [
 @pytest.mark.parametrize(("own", "said"), IN_ITS_OWN)
 def test_a_mistake_is_named_where_it_stands(own: Any, said: str) -> None:
     assert problems(config(own)) == [f"stages.fine.{said}"]
+
+
+@pytest.mark.parametrize(("key", "said"), BESIDE)
+def test_a_key_of_a_section_beside_it_is_told_where_it_belongs(key: dict[str, Any], said: str) -> None:
+    data = config(None)
+    data["runs"]["mae"]["stages"]["fine"].update(key)
+    assert problems(data) == [f"stages.fine.{said}"]
 
 
 @pytest.mark.parametrize(("run", "said"), IN_THE_RUNS)

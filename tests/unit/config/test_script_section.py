@@ -62,6 +62,10 @@ def test_the_patterns_of_the_page_read_the_lines_that_they_are_about() -> None:
         ({"command": "{entry} | tee log"}, "is started without a shell, which '|' needs"),
         ({"command": "{entry} --data $HOME/x"}, "is started without a shell, which '$HOME/x' needs"),
         ({"command": "{entry} 'a"}, "cannot be split into words (No closing quotation)"),
+        (
+            {"command": "OMP_NUM_THREADS=4 {interpreter} {entry}"},
+            "is started without a shell, which 'OMP_NUM_THREADS=4' needs; set that in trainer.env",
+        ),
         ({"command": "x{launcher} {entry}"}, "{launcher} is a word by itself"),
         (
             {"resume": "--resume {init_checkpoint}"},
@@ -76,7 +80,6 @@ def test_the_patterns_of_the_page_read_the_lines_that_they_are_about() -> None:
             "script.progress.0: got 'Epoch (?P<epoch>\\\\d+'; is no reg",
         ),
         ({"progress": ["Epoch (?P<epoch>\\d+)", "x"]}, "script.progress.1: got 'x'; has no named group"),
-        ({"progress": ["loss (?P<loss>\\S+)"]}, "no pattern has a group (?P<epoch>..)"),
         (
             {"checkpoints": "a/{epoch}.pt"},
             "script.checkpoints: got 'a/{epoch}.pt'; is a name in the work dir",
@@ -85,6 +88,15 @@ def test_the_patterns_of_the_page_read_the_lines_that_they_are_about() -> None:
             {"checkpoints": "{epoch}_{iter}.pt"},
             "script.checkpoints: got '{epoch}_{iter}.pt'; knows *, ? and one",
         ),
+        (
+            {"metrics": "m_*.csv"},
+            "script.metrics: got 'm_*.csv'; expected the name of one file in the work dir",
+        ),
+        ({"metrics": "{epoch}.csv"}, "script.metrics: got '{epoch}.csv'; expected the name of one file"),
+        (
+            {"metrics": "a/m.csv"},
+            "script.metrics: got 'a/m.csv'; expected the name of one file in the work dir",
+        ),
         ({"sample": "x"}, "script.sample: unknown key; did you mean sample_log?"),
     ],
 )
@@ -92,6 +104,11 @@ def test_a_mistake_is_named_with_its_place(change: dict[str, Any], wanted: str) 
     (said,) = problems({"command": COMMAND, **change})
     assert said.startswith("runs.r.trainer.script")
     assert wanted in said
+
+
+@pytest.mark.parametrize("command", ["{launcher} -m {module} -x", "env A=1 {interpreter} {entry}"])
+def test_a_command_may_name_a_module_or_begin_with_any_program(command: str) -> None:
+    assert not problems({"command": command})
 
 
 def test_the_section_and_the_kind_go_together() -> None:
@@ -104,13 +121,15 @@ def test_the_section_and_the_kind_go_together() -> None:
 
 def test_a_ladder_needs_a_way_to_tell_the_script_its_backend() -> None:
     """One rank talks to nobody, and a ladder of one backend is the script's own."""
-    (said,) = problems({"command": COMMAND}, ranks=2)
+    assert not problems({"command": COMMAND}, ranks=2), "NCCL needs GPUs, and none is asked for"
+    (said,) = problems({"command": COMMAND}, ranks=2, backends=["nccl", "gloo"])
     assert said.startswith(
         "runs.r.stages.s.backends: nothing tells the script which of gloo, nccl; set trainer."
     )
     assert not problems({"command": COMMAND}, ranks=2, backends=["gloo"])
-    assert not problems({"command": COMMAND, "backend": "env B={backend}"}, ranks=2)
-    assert not problems({"command": COMMAND + " -b {backend}"}, ranks=2)
+    both = {"ranks": 2, "backends": ["nccl", "gloo"]}
+    assert not problems({"command": COMMAND, "backend": "env B={backend}"}, **both)
+    assert not problems({"command": COMMAND + " -b {backend}"}, **both)
     assert not problems({"command": COMMAND})
 
 

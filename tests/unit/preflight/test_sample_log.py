@@ -19,6 +19,18 @@ def test_an_example_of_each_form_of_line_is_shown(tmp_path: Path) -> None:
     )
 
 
+def test_a_pattern_that_reads_no_line_is_named(tmp_path: Path) -> None:
+    """It may be wrong, or a line before it is read by another; the usual ones need not all fit."""
+    log = tmp_path / "a.log"
+    log.write_text("epoch 3 loss 0.5\nacc 0.25\n")
+    mine = [r"^epoch (?P<epoch>\d+) loss (?P<loss>\S+)", r"^accuracy (?P<val_acc>\S+)"]
+    found = sample_check(log, PatternReader(mine), mine)
+    assert found.kind == "note"
+    assert found.what.endswith(r"; of script.progress these read no line: ^accuracy (?P<val_acc>\S+)")
+    assert sample_check(log, PatternReader(mine[:1]), mine[:1]).kind == "ok"
+    assert sample_check(log, PatternReader(USUAL)).kind == "ok"
+
+
 def test_what_is_not_understood_is_quoted_with_what_to_set(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("hello\nyou\n")
@@ -34,18 +46,18 @@ def test_a_best_metric_that_no_evaluation_has_is_noted_with_those_there_are(tmp_
     log = tmp_path / "a.log"
     log.write_text("epoch 3 step 1/9 loss 0.5\nacc 0.25\n")
     reader = PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"])
-    assert sample_check(log, reader, ["acc"]).kind == "ok"
-    found = sample_check(log, PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"]), ["acc", "accc"])
+    assert sample_check(log, reader, best=["acc"]).kind == "ok"
+    found = sample_check(log, PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"]), best=["acc", "accc"])
     assert found.kind == "note"
     assert found.what.endswith(
         "; no evaluation in it has accc, which checkpoint.best names; it has acc; did you mean acc?"
     )
-    found = sample_check(log, PatternReader(USUAL), ["loss"])
+    found = sample_check(log, PatternReader(USUAL), best=["loss"])
     assert found.what.endswith("has loss, which checkpoint.best names; it has none")
 
 
 def test_a_best_metric_may_be_named_by_what_follows_its_last_slash(tmp_path: Path) -> None:
     log = tmp_path / "a.csv"
     log.write_text("epoch,loss,val/top/acc\n1,0.5,0.25\n")
-    assert sample_check(log, RowReader(), ["acc"]).kind == "ok"
+    assert sample_check(log, RowReader(), best=["acc"]).kind == "ok"
     assert sample_check(log, RowReader(), ["top/acc"]).kind == "ok"

@@ -211,10 +211,26 @@ def test_in_words_and_as_a_progress_line() -> None:
     both = Telemetry(at_s=1.0, ranks=(a_rank(0, 8), a_rank(1, 7, step_s=0.4, data_s=0.1)))
     assert str(both) == "step 8, 0.5 s per step, data 25 %"
     attempt = an_attempt(1)
-    left = (attempt.epochs - 1) * 5 - 3
-    assert both.progress(attempt) == StepSeen(2, 3, 5, None, pytest.approx(left * 0.5))
+    assert both.progress(attempt) == StepSeen(2, 3, 5, None, None)
     none = Telemetry(at_s=1.0, ranks=(a_rank(0, 0, passes=0, iterations=0, iteration=0, step_s=0, data_s=0),))
     assert (str(none), none.progress(attempt)) == ("step 0", None)
+
+
+@pytest.mark.parametrize(
+    ("what", "speed"),
+    [
+        ({}, 2),
+        ({"steps": 4}, 4),  # two batches a step
+        ({"passes": 0, "iteration": 0, "iterations": 0, "batches": 0}, 2),  # no data loader
+        ({"passes": 9}, 2),  # one that is begun again and again
+        ({"steps": 8, "passes": 1, "iteration": 4, "iterations": 9000}, 2),  # resumed within a pass
+        ({"steps": 0, "step_s": 0}, None),
+    ],
+)
+def test_iterations_per_second_are_batches_where_they_can_be_counted(
+    what: dict[str, int], speed: float | None
+) -> None:
+    assert Telemetry(at_s=1.0, ranks=(a_rank(0, **{"steps": 8, **what}),)).iterations_per_s == speed
 
 
 @pytest.mark.parametrize("what", [{"passes": 99}, {"iterations": 0}, {"iterations": 2}])

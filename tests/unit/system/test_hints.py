@@ -62,6 +62,14 @@ def test_a_number_after_the_stage_stays_with_it() -> None:
             "run: snakemake --profile /home/p/cluster.yaml --forcerun promote_s",
             "run: snakemake --profile /home/p/cluster.yaml --forcerun promote_s --configfile my.yaml",
         ),
+        (
+            "run: snakemake --profile local --forcerun 'my runs/r/s/train.json'; or",
+            "run: snakemake --profile local --forcerun 'my runs/r/s/train.json' --configfile my.yaml; or",
+        ),
+        (
+            "x; run: snakemake --profile local --forcerun /runs/r/s/train.json; or",
+            "x; run: snakemake --profile local --forcerun /runs/r/s/train.json --configfile my.yaml; or",
+        ),
         ("run: snakemake --unlock", "run: snakemake --unlock --configfile my.yaml"),
         ("(snakemake --profile slurm)", "(snakemake --profile slurm --configfile my.yaml)"),
         ("trainrelay plan shows where", "trainrelay plan --configfile my.yaml shows where"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"command": "{launcher} {entry} {config} --out {work_dir} --max-iters {iters} --seed {seed}"},
         {"epochs": None, "iters": 500},
     ),
+    "module": ({"command": OWN["command"].replace("{entry}", "-m {module}")}, {}),
     "own_ranks_two_nodes": ({"command": RANKS}, {"nodes": 2, "master_addr": "n1", "master_port": None}),
 }
 
@@ -115,6 +117,21 @@ def test_each_node_puts_its_number_into_a_whole_command() -> None:
             {},
             "script.checkpoints has {iter}, and the stage has epochs; write {epoch}",
         ),
+        (
+            {"progress": [r"(?P<epoch>\d+)"], "metrics": "m.csv"},
+            {},
+            "script.progress does nothing beside metrics, read in place of lines; leave one of them out",
+        ),
+        (
+            {"progress": [r"(?P<iter>\d+): (?P<loss>\S+)"]},
+            {},
+            "script.progress has no group (?P<epoch>..), and the stage has epochs; add it",
+        ),
+        (
+            {"command": "{launcher} -m {module} {config} {seed}"},
+            {"entry": "../train.py"},
+            "script.command has {module}, and ../train.py is no module below root",
+        ),
         ({"init": None}, {"load_from": "a.pt"}, "no stage can start from another without script.init"),
         ({"command": "{entry} {config} {seed}"}, {"nodes": 2}, "needs {launcher} or {node_rank}"),
     ],
@@ -139,6 +156,79 @@ def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: 
     assert backend.startswith("a.py declares no --dist-backend, which script.command")
     (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")
     assert not list(trainer.unsupported(request))
+
+
+def test_a_module_is_held_against_what_its_file_declares(tmp_path: Path) -> None:
+    """What comes before it, the launcher's, is not."""
+    (tmp_path / "a.py").write_text("import argparse\np = argparse.ArgumentParser()\nargs = p.parse_args()\n")
+    trainer = kind("a.py", command="{launcher} -m {module} --lr 1", backend=None)
+    request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={})
+    (said,) = trainer.unsupported(request)
+    assert said.startswith("a.py declares no --lr")
+
+
+def begun_by(word: str, folder: Path, interpreter: str = sys.executable) -> tuple[list[str], list[str]]:
+    """What a start by a command with this first word would miss, and what is said of it."""
+    trainer = kind(command=f"{word} {{entry}}")
+    request = replace(REQUEST, root=str(folder), interpreter=interpreter)
+    return [*trainer.start_problems(request, certain=True)], [*trainer.start_problems(request, certain=False)]
+
+
+@pytest.mark.parametrize("word", ["tools/train.py", "./train.sh", "no-such-launcher"])
+def test_a_command_that_begins_with_no_program_is_told_before_it_is_started(
+    word: str, tmp_path: Path
+) -> None:
+    (tmp_path / "train.sh").write_text("#!/bin/sh\n")  # nobody made it executable
+    (said,), _ = begun_by(word, tmp_path)
+    assert said.startswith(f"script.command begins with {word}, which is no program that is found")
+    assert "{interpreter}" in said
+
+
+@pytest.mark.parametrize("word", ["{interpreter}", "{launcher}", "bash", "./train.sh", "env A=1 bash"])
+def test_one_that_begins_with_a_program_is_not(word: str, tmp_path: Path) -> None:
+    (tmp_path / "train.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "train.sh").chmod(0o755)
+    assert begun_by(word, tmp_path) == ([], [])
+
+
+def test_a_program_is_looked_for_where_the_start_would_and_not_behind_a_prefix(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("#!/bin/sh\n")
+    (tmp_path / "mine").chmod(0o755)
+    trainer = kind(command="mine {entry}")
+    assert [*trainer.start_problems(REQUEST, certain=True)]
+    for other in ({"env": {"PATH": str(tmp_path)}}, {"prefix": ("apptainer",)}, {"nodes": 2}):
+        assert not [*trainer.start_problems(replace(REQUEST, **other), certain=True)]
+
+
+def test_a_python_that_is_not_the_interpreter_is_remarked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _, (said,) = begun_by("python", tmp_path, "/env/bin/python")
+    assert said == (
+        "script.command begins with python, which is not trainer.interpreter /env/bin/python;"
+        " begin it with {interpreter} or {launcher}"
+    )
+    assert begun_by("torchrun", tmp_path, "/env/bin/python")[1] == [], "there is none"
+    (tmp_path / "python").rename(tmp_path / "torchrun")
+    assert begun_by("torchrun", tmp_path, "/env/bin/python")[1]
+    (tmp_path / "torchrun").rename(tmp_path / "python")
+    for same in ("python", f"{tmp_path}/python"):
+        assert begun_by("python", tmp_path, same)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [({}, "tools/train.py"), ({"command": "{launcher} -m {module}"}, "tools.train")],
+)
+def test_its_processes_are_known_by_the_name_that_the_command_has(script: dict[str, Any], name: str) -> None:
+    trainer = kind(**script)
+    assert trainer.named(REQUEST) == name
+    assert name in trainer.launch(REQUEST, {}).argv
+    away = kind(**script, cwd_is_work_dir=True)
+    assert away.named(REQUEST) in away.launch(REQUEST, {}).argv
 
 
 def ingredients(root: Path, options: dict[str, Any] | None = None, **script: Any) -> dict[str, str]:
@@ -172,6 +262,7 @@ def test_the_identity_is_the_arguments_the_script_and_its_files_without_comments
     (checkout / "a.py").write_text("# another\nprint( 1 )\n")
     (checkout / "a.yaml").write_text("model:\n  3: x\n  depth: 18\nlr: 0.1\nnum_workers: 9\n")
     assert ingredients(checkout, init=None, resume="-r {checkpoint}", progress=[r"(?P<epoch>\d)"]) == whole
+    assert ingredients(checkout, command="{launcher} -m {module} {config} --aug=b.toml") == whole
     for file, text in {"a.py": "print(2)", "a.yaml": "lr: 0.2", "b.toml": "flip.p = 0.25"}.items():
         kept = (checkout / file).read_text()
         (checkout / file).write_text(text)

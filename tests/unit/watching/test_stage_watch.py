@@ -221,16 +221,21 @@ def test_a_view_shows_a_bar_that_ends_no_line(tmp_path: Path) -> None:
     samples.close()
 
 
+def telemetry(folder: Path, **said: int) -> None:
+    """What one rank counted after 3 steps."""
+    report = {"format": 1, "rank": 0, "host": "node1", "at_s": 1.8e9, "steps": 3, "batches": 3, "waiting": 0}
+    report |= {"passes": 1, "iteration": 3, "iterations": 10, "step_s": 0.5, "data_s": 0.06}
+    line = {"at_s": 1.8e9, "ranks": [{**report, "memory_bytes": 10**9, **said}]}
+    (folder / "telemetry.jsonl").write_text(json.dumps(line) + "\n")
+
+
 def test_a_log_that_cannot_be_read_leaves_what_the_ranks_count(disk: OnDisk) -> None:
     """Place, time left and a remark; where the log is understood, the log's."""
     clock, folder = Clock(), disk.paths.folder / "attempts/001"
     claim(disk)
     beat(disk, 1)
     disk.change(last_epoch=None, last_iteration=None)
-    report = {"format": 1, "rank": 0, "host": "node1", "at_s": 1.8e9, "steps": 3, "batches": 3, "waiting": 0}
-    report |= {"passes": 1, "iteration": 3, "iterations": 10, "step_s": 0.5, "data_s": 0.06}
-    line = {"at_s": 1.8e9, "ranks": [{**report, "memory_bytes": 10**9}]}
-    (folder / "telemetry.jsonl").write_text(json.dumps(line) + "\n")
+    telemetry(folder)
     (folder / "trainer.log").write_text("step 1 ce 3\n")
     watched = watch(disk, clock)
     watched.look()
@@ -241,3 +246,18 @@ def test_a_log_that_cannot_be_read_leaves_what_the_ranks_count(disk: OnDisk) -> 
     assert row.eta_s == pytest.approx((row.epochs * 10 - 3) * 0.5)
     assert f"{row.name}: step 3, 0.5 s per step, data 12 %" in list(remarks([row]))
     assert row.as_json()["counted"] == "step 3, 0.5 s per step, data 12 %"
+
+
+def test_one_look_has_speed_and_time_left_by_what_the_ranks_count(disk: OnDisk) -> None:
+    """The trainer prints neither, and of two looks at its log there is only one."""
+    folder = disk.paths.folder / "attempts/001"
+    telemetry(folder, passes=0, iteration=0, iterations=0, batches=0)
+    line = "epoch 0 step {}/10 loss 0.5\n"
+    (folder / "trainer.log").write_text("".join(line.format(number) for number in range(1, 5)))
+    script = {"command": "{launcher} {entry} --epochs {epochs}", "backend": "--backend {backend}"}
+    config = disk.config(trainer={"kind": "script", "script": script})
+    row = StageWatch(StageContext(config, "r", "s"), clock=Clock(), now=lambda: 0.0).look()
+    assert (row.epoch, row.iteration, row.iterations_per_epoch) == (1, 4, 10)
+    assert row.iterations_per_s == 2
+    assert row.epochs is not None
+    assert row.eta_s == (row.epochs * 10 - 4) * 0.5

@@ -21,7 +21,8 @@ from trainrelay.system.say import say
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser().parse_args(words or ["help"])
     remembered = "configfile" in arguments and arguments.configfile is None
     try:
         if remembered:
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _stopped_by_signals():
             arguments.verb(arguments)
     except KeyboardInterrupt:
-        say("Stopped. Run the same command again to resume.")
+        resumes = getattr(arguments, "resumes", False)
+        say("Stopped." + " Run the same command again to resume." * resumes)
         return Interrupted.exit_code
     except TrainrelayError as error:
         say(str(error))
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _leave_stdout()
         say(f"cannot write: {error.strerror}")
         return UserError.exit_code
-    return 0
+    return 0 if words else UserError.exit_code
 
 
 def _leave_stdout() -> None:

@@ -10,18 +10,28 @@ from typing import TypeAlias
 from trainrelay import __version__
 from trainrelay.packaged import templates
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
+from trainrelay.text import did_you_mean
 
 _WITHOUT_A_CONFIG = ("explain", "help", "init", "schema")
 _INTERNAL = ("control", "promote", "train")  # no list of verbs has them
-_OF_WHAT_RUNS = ("overview", "report", "stop", "watch")
+_OF_WHAT_RUNS = ("export", "overview", "report", "stop", "watch")
 _RUNS = "only these runs or stages; default: all"
-_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+class _Parser(argparse.ArgumentParser):
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Names the choices that you may type, and the close one."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(name) for name in action.choices if name not in _INTERNAL]
+            allowed = f"allowed: {', '.join(known)}{did_you_mean(value, known)}"
+            raise argparse.ArgumentError(action, f"got {value!r}; {allowed}")
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     about = "Trains deep-learning models in several stages, as a workflow of Snakemake."
-    top = argparse.ArgumentParser(prog="trainrelay", description=about)
+    top = _Parser(prog="trainrelay", description=about)
     top.add_argument("--version", action="version", version=f"trainrelay {__version__}")
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _helping(top, verbs)
@@ -54,7 +64,7 @@ def _add(verbs: _Verbs, name: str, about: str, module: str = "") -> argparse.Arg
         code = import_module(f"trainrelay.cli.{module or name}")
         getattr(code, name if module else "run")(arguments)
 
-    verb.set_defaults(verb=call)
+    verb.set_defaults(verb=call, resumes=name in _INTERNAL)
     return verb
 
 

@@ -26,7 +26,7 @@ def contradictions(config: Config) -> Iterator[str]:
                 yield from _trainer_contradictions(f"{where}.trainer", stage.trainer)
             if (stage.epochs is None) == (stage.iters is None):
                 yield f"{where}: a stage has either epochs or iters; write one of them"
-            elif _is_described(how):
+            else:
                 yield from _stage_contradictions(where, run, name, stage)
                 yield from _bad_ladder(where, config, how, stage)
     yield from _memory_said_by_some(config)
@@ -36,14 +36,9 @@ def contradictions(config: Config) -> Iterator[str]:
 def _trainer_contradictions(where: str, how: TrainerSettings) -> Iterator[str]:
     if how.epoch_base is not None and how.trainer.epoch_bases is not None:
         yield f"{where}.epoch_base: kind {how.kind} needs none; leave it out"
-    if not _is_described(how):
+    if how.trainer.needs_script != (how.script is not None):
         what = "needs it; write at least `command`" if how.script is None else "has none"
         yield f"{where}.script: kind {how.kind} {what}"
-
-
-def _is_described(how: TrainerSettings) -> bool:
-    """Whether the section `script` is there if, and only if, its kind needs it."""
-    return (how.trainer.described is None) == (how.script is None)
 
 
 def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:

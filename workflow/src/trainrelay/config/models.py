@@ -270,7 +270,7 @@ class Stage(Model):
     resources: Resources = Resources()
     backends: tuple[RungName, ...] = Field(default=("nccl", "gloo"), min_length=1, strict=False)
     """The ladder of communication backends, best first: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo, or
-    names of the top-level rungs. The first that works on the node is used."""
+    names of the top-level rungs. The first that works on the node is used. On device cpu: gloo alone."""
     probe: bool = True
     """Whether the ladder is tried before the training starts; off: its first rung is taken on trust."""
     probe_timeout_s: Seconds = 120.0
@@ -336,26 +336,30 @@ class Run(Model):
         stages, common = (data.get("stages"), data.get("trainer")) if isinstance(data, dict) else (None, None)
         if not (isinstance(stages, dict) and isinstance(common, dict)):
             return data
-        return {
-            **data,
-            "stages": {name: _with_whole_trainer(stage, common) for name, stage in stages.items()},
-        }
+        return {**data, "stages": {name: _completed(stage, common) for name, stage in stages.items()}}
 
     def trainer_of(self, stage: str) -> TrainerSettings:
         """How the trainer of a stage is started."""
         return self.stages[stage].trainer or self.trainer
 
 
-def _with_whole_trainer(stage: Any, common: dict[str, Any]) -> Any:
-    own = stage.get("trainer") if isinstance(stage, dict) else None
-    if not isinstance(own, dict):
+def _completed(stage: Any, common: dict[str, Any]) -> Any:
+    """A stage with its whole trainer, and on the CPU with a ladder that does not begin with NCCL."""
+    if not isinstance(stage, dict):
         return stage
+    if isinstance(own := stage.get("trainer"), dict):
+        common = _whole(own, common)
+        stage = {**stage, "trainer": common}
+    return {"backends": ["gloo"], **stage} if common.get("device") == "cpu" else stage
+
+
+def _whole(own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
     if own.get("kind", common.get("kind")) != common.get("kind"):  # of a kind are these
         common = {key: said for key, said in common.items() if key not in ("script", "epoch_base", "entry")}
     whole = {**common, **own}
     if isinstance(common.get("env"), dict) and isinstance(whole["env"], dict):
         whole["env"] = {**common["env"], **whole["env"]}
-    return {**stage, "trainer": whole}
+    return whole
 
 
 class Config(Model):

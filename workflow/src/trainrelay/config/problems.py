@@ -37,6 +37,7 @@ _PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "a key of the trainer config, e.g. data.workers_per_gpu or batch_size",
     r"^[A-Za-z0-9_.-]+$": "the type of a GPU as Slurm names it, e.g. a40",
     r"^[^\x00]*$": "printable text",
+    r"^[^/*?\[{]+$": "the name of one file in the work dir, without a folder, *, ?, [ and {",
     rf"^[^{CONTROL}]+$": "text without control characters",
     rf"^[^{CONTROL}{{}}]+$": "a folder's name without control characters and { }",
 }
@@ -124,7 +125,11 @@ def _got(detail: ErrorDetails, path: Sequence[int | str]) -> str:
 
 
 def _suggestion(path: Sequence[int | str], model: type[BaseModel]) -> str:
-    known = list(_fields(_model_at(path[:-1], model)))
+    key, known = str(path[-1]), _fields(_model_at(path[:-1], model))
+    for section, field in known.items():
+        inside = [] if "Mapping" in str(field.annotation) else _models_in(field.annotation)
+        if any(key in _fields(one) for one in inside) and f"{key}s" not in known:
+            return f"; write {section}: {{{key}: ...}}"
     return did_you_mean(path[-1], known) or (f"; allowed: {', '.join(known)}" if known else "")
 
 

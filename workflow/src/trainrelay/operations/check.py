@@ -74,8 +74,8 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
         script, described = at.trainer_settings.script, at.trainer.described
         if script and script.sample_log and described:
             same = [one.settings.choice.best for one in where if _trainer_of(one) == _trainer_of(at)]
-            best = filter(None, dict.fromkeys(same))
-            yield _trainer_of(at), sample_check(at.root / script.sample_log, described(), best)
+            best, log = filter(None, dict.fromkeys(same)), at.root / script.sample_log
+            yield _trainer_of(at), sample_check(log, described(), script.progress, best)
 
 
 def _first_of_each(where: Sequence[StageContext]) -> list[StageContext]:
@@ -104,17 +104,18 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     if planned.action == "nothing":
         yield ok("complete, so nothing of it is checked")
         return
-    request, parent = launch_request(at), at.settings.init_from
+    request, parent = launch_request(at), at.parent
     # The interpreter has its own check; what an earlier stage promotes comes later.
     initial = None if parent else initial_path(at)
     needed = missing(replace(request, interpreter=sys.executable, prefix=()), initial, parent)
-    problems = [*needed, *unsupported(at, request)]
+    problems = [*needed, *at.trainer.start_problems(request, certain=True), *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = list(planned.refused) or [planned.reason]
     yield from (CheckResult("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
         yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
+        yield from map(note, at.trainer.start_problems(request, certain=False))
         yield from map(note, retention.best_may_go(at))
         facts = state.read(at)
         yield retention.room(facts)

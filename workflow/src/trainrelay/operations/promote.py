@@ -20,6 +20,7 @@ from trainrelay.records import (
     Promotions,
 )
 from trainrelay.system.files import read_record, write_json
+from trainrelay.system.hints import made_again
 from trainrelay.system.say import say
 from trainrelay.text import printable
 from trainrelay.training import state
@@ -53,7 +54,7 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
     refuse_other_training(facts, source)
     if judged.kind != "complete":
         what = f"{at.name} is {judged.kind}: {judged.reason}"
-        raise Refusal(f"{what}; run: snakemake --profile local --forcerun train_{at.stage}")
+        raise Refusal(f"{what}; run: {made_again(at.paths.train)}")
     if state.chooses(facts):
         from trainrelay.operations.best import best_checkpoint  # noqa: PLC0415 - `train` imports this module
 
@@ -112,7 +113,7 @@ def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = N
     done, best = facts.promoted, facts.at.settings.best
     chosen = state.chooses(facts) or not state.taken_as_is(facts)
     if source is None and done and chosen and best != (done.best and done.best.asked):
-        again = f"snakemake --profile local --forcerun promote_{facts.at.stage}"
+        again = made_again(facts.paths.checkpoint)
         was, now = (one or "an epoch by its number" for one in (done.best and done.best.asked, best))
         raise Refusal(f"{facts.name}: promoted was {was}, the config asks for {now}; run: {again}")
     found = source or (facts.promoted.source if facts.promoted else None)

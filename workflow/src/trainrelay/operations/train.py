@@ -26,6 +26,7 @@ from trainrelay.slurm import own_run
 from trainrelay.supervise import InitialCheckpoint, Lease, LivingOwner, StageJob, StepSaving
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import make_folder, sha256_of, write_bytes, write_json
+from trainrelay.system.hints import made_again
 from trainrelay.system.say import say
 from trainrelay.text import hidden
 from trainrelay.trainers import LaunchRequest
@@ -108,9 +109,9 @@ def _complete(facts: state.Facts) -> None:
 
 def _refuse_unstartable(facts: state.Facts) -> None:
     """UserError where something is missing without which the trainer need not be started."""
-    request = _request(facts)
-    needed = missing(request, initial_path(facts.at), facts.at.settings.init_from)
-    problems = [*needed, *unsupported(facts.at, request)]
+    at, request = facts.at, _request(facts)
+    needed = missing(request, initial_path(at), at.parent)
+    problems = [*needed, *at.trainer.start_problems(request, certain=True), *unsupported(at, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
     if problems:
@@ -225,7 +226,7 @@ def initial_digest(facts: state.Facts) -> FileDigest | None:
         raise UserError(
             f"{facts.name}: {initial} is not what {parent.stage} promoted (sha256 "
             f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
-            f"run: snakemake --profile local --forcerun promote_{parent.stage}"
+            f"run: {made_again(parent.paths.checkpoint)}"
         )
     return digest
 

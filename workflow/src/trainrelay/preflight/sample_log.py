@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
@@ -13,8 +13,11 @@ _HEAD_BYTES = 4_000_000  # of a log: tens of thousands of lines
 _SHOWN, _LINE_CHARS = 4, 100
 
 
-def sample_check(path: Path, reader: LineReader, best: Iterable[str] = ()) -> CheckResult:
-    """An example of each form of line that is understood, or the lines that are not; `best` is asked for."""
+def sample_check(
+    path: Path, reader: LineReader, patterns: Sequence[str] | None = None, best: Iterable[str] = ()
+) -> CheckResult:
+    """An example of each form of line that is understood, or the lines that are not; which of the patterns
+    read none; the metrics of which the `best` is asked for and that are not there."""
     what = f"sample_log {path}"
     try:
         with path.open("rb") as file:
@@ -36,7 +39,8 @@ def sample_check(path: Path, reader: LineReader, best: Iterable[str] = ()) -> Ch
     if missing := [name for name in best if name not in ends]:
         there = f"it has {', '.join(evaluated) or 'none'}{did_you_mean(missing[0], ends)}"
         return note(f"{what}; no evaluation in it has {missing[0]}, which checkpoint.best names; {there}")
-    return ok(what)
+    idle = [quoted(one) for one in patterns or () if one not in reader.matched]
+    return note(f"{what}; of script.progress these read no line: {', '.join(idle)}") if idle else ok(what)
 
 
 def _short(line: str) -> str:

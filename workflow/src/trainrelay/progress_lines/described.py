@@ -102,6 +102,7 @@ class LineReader:
     def __init__(self, iters: int | None = None) -> None:
         self._all_iters = iters
         self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
+        self.matched: set[str] = set()  # patterns by which a line was read
         self._epoch: int | None = None
         self._iters: int | None = None
         self._iteration = self._origin = 0
@@ -174,6 +175,7 @@ class PatternReader(LineReader):
         for pattern, form in self._patterns:
             try:
                 if self.slow[pattern] < _MOST_SLOW and (found := form.search(line, timeout=_SLOW_S)):
+                    self.matched.add(pattern)
                     return dict(found.groupdict())
             except TimeoutError:
                 self.slow[pattern] += 1

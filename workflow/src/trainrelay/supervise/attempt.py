@@ -203,7 +203,7 @@ class _Attempt:
     def adopt(self) -> Orphans:
         """Takes its trainer over from a supervisor that died."""
         self._hook.adopt(self._lease)
-        return Orphans(self._processes, self._job.request.entry)
+        return Orphans(self._processes, self._job.trainer.named(self._job.request))
 
     def recorded(self, begin: Callable[[], Launcher]) -> AttemptRecord:
         """Its record at its end; whatever is raised, its processes are ended and its record is closed."""

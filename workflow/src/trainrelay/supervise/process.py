@@ -82,7 +82,7 @@ def start_explained(what: str, program: str) -> Iterator[None]:
     except OSError as error:
         raise NotStarted(
             f"cannot {what}: {error.filename or program}: {error.strerror or error}; check the trainer's"
-            " `interpreter`, `prefix` and `root` in config.yaml, or that path's permissions"
+            " `interpreter`, `prefix`, `root` and `script.command` in config.yaml, or that path's permissions"
         ) from error
 
 

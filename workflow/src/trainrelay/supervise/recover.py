@@ -31,7 +31,7 @@ def orphaned_attempt(job: StageJob) -> AttemptRecord | None:
     newest = here[-1] if here else None
     if newest is None or supervisor_fate(newest) != "gone":
         return None
-    return newest if ProcessList(job.stage_dir, newest).trainers(job.request.entry) else None
+    return newest if ProcessList(job.stage_dir, newest).trainers(job.trainer.named(job.request)) else None
 
 
 def _is_here(attempt: AttemptRecord) -> bool:
@@ -80,10 +80,11 @@ def close_open_attempts(job: StageJob, say: Say, *, within_launch: bool = False)
 
 def _refuse_beside_trainers(job: StageJob, say: Say, *, within_launch: bool) -> None:
     """Refusal if what no record names may train this stage; a note of what evaluates it."""
-    request, starts = job.request, [one.argv for one in list_attempts(job.stage_dir)]
-    starts.append([*job.trainer.launch(request, os.environ).argv])
-    own = [{*argv[argv.index(request.entry) :]} if request.entry in argv else set() for argv in starts]
-    for one, words in started_alike(request.root, request.entry, request.work_dir).items():
+    request, script = job.request, job.trainer.named(job.request)
+    now = job.trainer.launch(request, os.environ).argv
+    starts = [*(one.argv for one in list_attempts(job.stage_dir)), now]
+    own = [{*argv[argv.index(script) :]} if script in argv else set() for argv in starts]
+    for one, words in started_alike(request.root, script, request.work_dir).items():
         followed = zip(words, [*words[1:], "--"], strict=True)
         flags = {word for word, after in followed if _EVALUATES.fullmatch(word) and after.startswith("-")}
         other = within_launch and not any(start <= {*words} for start in own)

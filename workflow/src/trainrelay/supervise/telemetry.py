@@ -71,10 +71,17 @@ class Telemetry(Record):
         more = f", {self.step_s:.3g} s per step, data {100 * max(shares):.0f} %" if shares else ""
         return f"step {self.first.steps}{more}"
 
+    @property
+    def iterations_per_s(self) -> float | None:
+        """Of the rank that is furthest: batches of its whole passes over the data; of anything else steps."""
+        one = self.first
+        done = (one.passes - 1) * one.iterations + one.iteration
+        per_step = done / one.steps if one.iterations and 0 < one.steps <= done <= one.batches else 1
+        return per_step / one.step_s if one.step_s else None
+
     def progress(self, attempt: AttemptRecord) -> StepSeen | None:
         """What a progress line would say, if each pass over the data is an epoch and epochs are counted."""
-        one, before = self.first, attempt.resumed_at
-        epoch, done = before + one.passes, (one.passes - 1) * one.iterations + one.iteration
+        one, epoch = self.first, attempt.resumed_at + self.first.passes
         if (
             attempt.unit == "iteration"
             or not one.passes
@@ -82,8 +89,7 @@ class Telemetry(Record):
             or not 0 < one.iteration <= one.iterations
         ):
             return None
-        left = (attempt.asked - epoch + 1) * one.iterations - one.iteration
-        return StepSeen(epoch, one.iteration, one.iterations, None, left * one.steps / done * one.step_s)
+        return StepSeen(epoch, one.iteration, one.iterations, None, None)
 
 
 def newest_telemetry(attempt: Path) -> Telemetry | None:

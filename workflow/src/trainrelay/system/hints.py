@@ -18,8 +18,13 @@ _LAST_CONFIG = _LAST_PROFILE.with_name("configfile")  # of the last one that sta
 DEFAULT_CONFIGFILE = Path("config.yaml")
 _COMMAND = re.compile(
     r"(trainrelay plan\b|trainrelay (?:accept|doctor|stop|watch|restore|probe) [\w-]+/\w+(?: \d+\b)?"
-    r"|snakemake (?:--unlock|--profile [^\s;,)]+(?: --forcerun \w+)?))"
+    r"|snakemake (?:--unlock|--profile [^\s;,)]+(?: --forcerun (?:'[^']*'|[^\s;,)]+))?))"
 )
+
+
+def made_again(file: Path) -> str:
+    """How Snakemake makes a file again: by its name, for the rules of a module may have a prefix."""
+    return f"snakemake --profile local --forcerun {shlex.quote(str(file))}"
 
 
 def typed(configfile: Path | None) -> Path | None:

@@ -1,6 +1,6 @@
 """One module per trainer kind: argv, environment, what it prints, what it leaves (pure)."""
 
-from trainrelay.progress_lines.described import LineReader, LineSeen
+from trainrelay.progress_lines.described import LineReader, LineSeen, PatternReader
 from trainrelay.trainers.argparse_config import whole_load
 from trainrelay.trainers.base import (
     RUNGS,
@@ -33,6 +33,7 @@ __all__ = [
     "LineSeen",
     "Observation",
     "Option",
+    "PatternReader",
     "ResumeSeen",
     "Rung",
     "ScriptSettings",

@@ -235,8 +235,10 @@ class Trainer(Protocol):
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
     imports: tuple[str, ...] = ("torch",)
     compiled: tuple[str, ...] = ()
-    # Makes a reader of its lines, where the section `script` describes it; None: `observe` knows them.
+    # Makes a reader of its lines, for analysis too; None: `observe` knows them.
     described: Callable[[], LineReader] | None = None
+    # Whether the section `script` describes it; no other kind has one.
+    needs_script: bool = False
     # Whether its command line says which checkpoint to resume from; else it looks for its newest one.
     takes_checkpoint: bool = True
     # Whether its command line says the backend.
@@ -249,12 +251,7 @@ class Trainer(Protocol):
     # The names of its checkpoints, in a sentence, where not every file of torch.save is one.
     called: str = ""
 
-    def of(
-        self,
-        script: ScriptSettings | None,  # noqa: ARG002
-        entry: str,  # noqa: ARG002
-        iters: int | None = None,  # noqa: ARG002
-    ) -> Trainer:
+    def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:  # noqa: ARG002
         """The trainer of a stage, with its own description where this kind has one; `iters` where it counts
         those."""
         return self
@@ -306,6 +303,14 @@ class Trainer(Protocol):
     @abstractmethod
     def unsupported(self, request: LaunchRequest) -> Iterable[str]:
         """One sentence for each part of a request that this trainer's command line cannot express."""
+
+    def named(self, request: LaunchRequest) -> str:
+        """The training script, as this kind's command line spells it."""
+        return request.entry
+
+    def start_problems(self, request: LaunchRequest, *, certain: bool) -> Iterable[str]:  # noqa: ARG002
+        """Sentences on why its command would certainly not start here, or may start what is not meant."""
+        return ()
 
     def observe(self, line: str) -> Observation | None:  # noqa: ARG002
         """What one line of output says, or None."""

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 
 from trainrelay.checkpoint import Counted
-from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader
+from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader, compiled
 from trainrelay.records import KEYS, EpochBases
 from trainrelay.system.files import content, read_once
 from trainrelay.system.yaml_bounds import loaded
@@ -44,8 +45,9 @@ from trainrelay.trainers.python_values import bounded, cut
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_node, one_rank
 
-_NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}")
+_NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}", backend="{backend}")
 _ENV = "env "
+_PYTHON = ("python", "torchrun")
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
 _DATA: dict[str, Callable[[bytes], Any]] = {
     **dict.fromkeys((".yaml", ".yml"), loaded),
@@ -58,6 +60,7 @@ class Script(Trainer):
     """A script as its settings describe it; without them only what every script has in common."""
 
     kind = "script"
+    needs_script = True
     units = ("epoch", "iteration")
     lacks = frozenset({"deterministic", "validate"})
     may_lack_optimizer = True
@@ -76,9 +79,8 @@ class Script(Trainer):
         self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
-        lines = partial(
-            PatternReader, settings.progress or (USUAL if iters is None else USUAL_BY_ITERATION), iters
-        )
+        usual = USUAL if iters is None else USUAL_BY_ITERATION
+        lines = partial(PatternReader, settings.progress or usual, iters)
         self.described = partial(RowReader, iters) if settings.metrics else lines
 
     def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:
@@ -165,6 +167,7 @@ class Script(Trainer):
         return {
             "interpreter": request.interpreter,
             "entry": self._from_cwd(request, request.entry),
+            "module": os.path.normpath(request.entry).removesuffix(".py").replace("/", "."),
             "nproc": str(request.nproc_per_node),
             "nodes": str(request.nodes),
             "node_rank": "{node_rank}" if several else "0",  # node.py knows it
@@ -181,13 +184,35 @@ class Script(Trainer):
             "init_checkpoint": os.path.normpath(Path(request.root) / (request.load_from or "")),
         }
 
+    def named(self, request: LaunchRequest) -> str:
+        """As the command has it: a file, or a module."""
+        return self._said(request)["module" if "module" in places(self.settings.command) else "entry"]
+
+    def start_problems(self, request: LaunchRequest, *, certain: bool) -> Iterator[str]:
+        """The word with which its command begins: no program, or another Python than is asked for."""
+        launch, python = self.launch(request, os.environ), request.interpreter
+        word, how = launch.argv[0], "begin it with {interpreter} or {launcher}"
+        known = word != python and not request.prefix and request.nodes == 1  # what is inside, nobody knows
+        program = str(Path(launch.cwd, word)) if "/" in word else word
+        found = shutil.which(program, path=launch.env.get("PATH"))
+        if known and certain and found is None:
+            yield f"script.command begins with {word}, which is no program that is found; {how}"
+        elif known and not certain and Path(word).name.startswith(_PYTHON) and found not in (None, python):
+            yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
+
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
         """What its settings do not say, or its script does not declare."""
         settings, said = self.settings, places(self.settings.command)
         if ("seed" in said) != (request.seed is not None):
             odd = "it has {seed}, and the stage none" if "seed" in said else "it has no {seed}; add it"
             yield f"script.command and the stage's seed go together: {odd}"
+        if "module" in said and not re.fullmatch(r"(\w+/)*\w+\.py", os.path.normpath(request.entry)):
+            yield f"script.command has {{module}}, and {request.entry} is no module below root"
+        if settings.progress and settings.metrics:
+            yield "script.progress does nothing beside metrics, read in place of lines; leave one of them out"
         key = KEYS[self.unit]
+        if settings.progress and not any(key[:-1] in compiled(one).groupindex for one in settings.progress):
+            yield f"script.progress has no group (?P<{key[:-1]}>..), and the stage has {key}; add it"
         for section, named in (("command", said), ("checkpoints", places(self.called))):
             for wrong in sorted(named & {"epoch", "epochs", "iter", "iters"} - {key, key[:-1]}):
                 right = f"{{{key if wrong[-1] == 's' else key[:-1]}}}"
@@ -200,7 +225,7 @@ class Script(Trainer):
         if request.nodes > 1 and not {"launcher", "node_rank"} & said:
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
-        behind = itertools.dropwhile(lambda word: request.entry not in word, self._argv(request))
+        behind = itertools.dropwhile(self.named(request).__ne__, self._argv(request))
         flags = {word.partition("=")[0] for word in behind if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
@@ -208,9 +233,7 @@ class Script(Trainer):
                 yield f"{request.entry} declares no {flag}, which script.command or an option gives it{near}"
 
 
-@lru_cache
-def _described(settings: ScriptSettings, entry: str, iters: int | None) -> Script:
-    return Script(settings, entry, iters)
+_described = lru_cache(Script)
 
 
 def _name_pattern(glob: str) -> re.Pattern[str]:
@@ -222,7 +245,7 @@ def _name_pattern(glob: str) -> re.Pattern[str]:
 def _arguments(command: str) -> list[str]:
     """The words of a command behind its script."""
     words = shlex.split(command)
-    return words[next(n for n, word in enumerate(words) if "{entry}" in word) + 1 :]
+    return words[next(n for n, word in enumerate(words) if {"entry", "module"} & places(word)) + 1 :]
 
 
 def _named_files(root: Path, entry: str, config: str, arguments: list[str]) -> list[str]:

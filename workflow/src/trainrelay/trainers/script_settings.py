@@ -15,7 +15,7 @@ from trainrelay.trainers.saved_files import ENDINGS
 
 PLACES = (
     *("launcher", "interpreter", "entry", "nproc", "nodes", "node_rank", "master_addr", "master_port"),
-    *("config", "work_dir", "epochs", "iters", "seed", "backend", "device"),
+    *("config", "work_dir", "epochs", "iters", "seed", "backend", "device", "module"),
 )
 _PLACE = re.compile(r"\{(\w+)\}")
 _SHELL = re.compile(r"[|&;<>]+|.*\$[({\w].*|\d?>.*")  # words that only a shell would understand
@@ -39,18 +39,20 @@ def _template(*needed: str, others: tuple[str, ...] = ()) -> Callable[[str], str
         for name in sorted(places(template) - set(known)):
             allowed = ", ".join(f"{{{one}}}" for one in known)
             raise ValueError(f"unknown {{{name}}}; allowed: {allowed}{did_you_mean(name, known)}")
-        for name in [one for one in needed if one not in places(template)]:
+        for name in [one for one in needed if one not in places(template.replace("{module}", "{entry}"))]:
             raise ValueError(f"has no {{{name}}}; write it where it belongs")
         try:
             words = shlex.split(template)
         except ValueError as error:
             raise ValueError(f"cannot be split into words ({error}); close the quotes") from None
-        if template.startswith("env ") and not re.fullmatch(r"env [A-Za-z_]\w*=\{backend\}", template):
+        if not others and re.match(r"env (?![A-Za-z_]\w*=\{backend\}\Z)", template):
             raise ValueError("write: env NAME={backend}")
         if "{launcher}" in template and "{launcher}" not in words:
             raise ValueError("{launcher} is a word by itself")
-        if odd := next((word for word in words if _SHELL.fullmatch(word)), None):
-            raise ValueError(f"is started without a shell, which {odd!r} needs; write a script for it")
+        variables = [word for word in words[:1] if "entry" in needed and re.match(r"[A-Za-z_]\w*=", word)]
+        for odd in (*variables, *filter(_SHELL.fullmatch, words)):
+            how = "set that in trainer.env" if variables else "write a script for it"
+            raise ValueError(f"is started without a shell, which {odd!r} needs; {how}")
         return template
 
     return checked
@@ -59,15 +61,6 @@ def _template(*needed: str, others: tuple[str, ...] = ()) -> Callable[[str], str
 def _pattern(text: str) -> str:
     compiled(text)
     return text
-
-
-def _with_counts(patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    if patterns is not None and not any("(?P<epoch>" in one or "(?P<iter>" in one for one in patterns):
-        raise ValueError(
-            "no pattern has a group (?P<epoch>..), by which a training is followed, or (?P<iter>..) for a"
-            " stage that counts iterations"
-        )
-    return patterns
 
 
 def _glob(text: str) -> str:
@@ -101,7 +94,7 @@ class ScriptSettings(BaseModel):
     """The command line, e.g. "{launcher} {entry} --epochs {epochs} --out {work_dir}"; {iters} in place of
     {epochs} for a stage that counts iterations. {launcher} is torchrun by the trainer's Python; a script that
     starts its ranks itself has {interpreter}, {nproc}, {nodes}, {node_rank}, {master_addr}, {master_port}.
-    Also {config}, {seed}, {backend}, {device}."""
+    Also {config}, {seed}, {backend}, {device}; and -m {module} in place of {entry}, of a package in root."""
     resume: _Added = "--resume {checkpoint}"
     """What is added to resume; "" for a script that finds its newest checkpoint by itself."""
     init: Annotated[str, AfterValidator(_template("init_checkpoint", others=PLACES))] | None = None
@@ -114,14 +107,12 @@ class ScriptSettings(BaseModel):
     adds the words before it alone, and false none."""
     cwd_is_work_dir: bool = False
     """true: starts in the work dir, for a script that saves to its current folder."""
-    progress: Annotated[
-        tuple[Annotated[str, AfterValidator(_pattern)], ...] | None, AfterValidator(_with_counts)
-    ] = Field(default=None, strict=False)
+    progress: tuple[Annotated[str, AfterValidator(_pattern)], ...] | None = Field(default=None, strict=False)
     """Regular expressions for its lines, with groups (?P<epoch>..), (?P<epochs>..), (?P<iter>..) within the
     epoch, (?P<iters>..), (?P<loss>..) or any metric, (?P<val_NAME>..) of an evaluation; null: lines that
     begin with an epoch and have a loss. Where the stage counts iterations, (?P<iter>..) is within the whole
     training, no epoch is needed, and null: lines that begin with an iteration or step and have a loss."""
-    metrics: Annotated[str, AfterValidator(_glob)] | None = None
+    metrics: Annotated[str, Field(pattern=r"^[^/*?\[{]+$")] | None = None
     """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read in place of lines."""
     checkpoints: Annotated[str, AfterValidator(_checkpoint_names)] = "*"
     """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "ckpt_{iter}.pt", by which a

@@ -157,7 +157,9 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     initial = initial_path(facts.at) if there else None
     if settings.init_match_min is not None and initial_path(facts.at) is None:
         yield "init_match_min compares nothing: no init_from or load_from names a checkpoint file"
-    yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
+    needed, begun = missing(request, initial, facts.at.parent), facts.at.trainer.start_problems
+    yield from (f"refused if started here: {why}" for why in (*needed, *begun(request, certain=True)))
+    yield from begun(request, certain=False)
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
     declared, rung = request.trainer_config.switches, request.rung.backend

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainrelay.config import Config
+from trainrelay.system.hints import made_again
 from trainrelay.trainers import RUNGS, LaunchRequest, Rung, local_rank_misfit
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
@@ -96,7 +97,7 @@ def _program(at: StageContext, said: str) -> str:
     return str(at.root / said) if "/" in said else said
 
 
-def missing(request: LaunchRequest, initial: Path | None, parent: str | None) -> Iterator[str]:
+def missing(request: LaunchRequest, initial: Path | None, parent: StageContext | None) -> Iterator[str]:
     """One sentence for each thing a start needs and does not find, saying what to run."""
     root = Path(request.root)
     if not root.is_dir():
@@ -116,6 +117,6 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     if not request.prefix and shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
     if initial is not None and not initial.is_file():
-        typed = f"run: snakemake --profile local --forcerun promote_{parent}"
         own = "put it there, or name another in the trainer config"
-        yield f"the initial checkpoint {initial} does not exist; {typed if parent else own}"
+        typed = f"run: {made_again(parent.paths.checkpoint)}" if parent else own
+        yield f"the initial checkpoint {initial} does not exist; {typed}"

@@ -34,6 +34,7 @@ from trainrelay.records import (
 )
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.system.files import read_record, same_place, unused
+from trainrelay.system.hints import made_again
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live, trained_last
 from trainrelay.training.context import StageContext
@@ -304,8 +305,7 @@ def not_as_asked(facts: Facts) -> str | None:
     if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
         return None
     name, twin = facts.name, archived_twin(facts)
-    again = f"snakemake --profile local --forcerun train_{facts.at.stage}"
-    verb = f"trainrelay restore {name} {twin.number}" if twin else again
+    verb = f"trainrelay restore {name} {twin.number}" if twin else made_again(facts.paths.train)
     listed = "; ".join(map(str, changes))
     return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
 

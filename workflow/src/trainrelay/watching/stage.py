@@ -118,8 +118,9 @@ class StageWatch:
         step = self._log.step.counted(newest.epoch_bases) if self._log.step else None
         counted = newest_telemetry(attempt_log(facts.paths.folder, newest).parent)
         if step is None and counted:  # the log cannot be read
-            return LogSample(counted.progress(newest), telemetry=counted)
-        return LogSample(step, tuple(self._log.losses), self._log.iterations_per_s, counted)
+            step = counted.progress(newest)
+        speed = self._log.iterations_per_s or (counted.iterations_per_s if counted else None)
+        return LogSample(step, tuple(self._log.losses), speed, counted)
 
     def _sampler(self, facts: Facts, attempt: AttemptRecord) -> LogSampler:
         table = self.at.trainer.rows(facts.work_dirs.current, attempt.metrics_from)
