@@ -11,7 +11,7 @@ from trainrelay import __version__
 from trainrelay.packaged import templates
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
 
-_WITHOUT_A_CONFIG = ("explain", "help", "init", "schema")
+_WITHOUT_A_CONFIG = ("help", "init", "schema")
 _INTERNAL = ("control", "promote", "train")  # no list of verbs has them
 _OF_WHAT_RUNS = ("overview", "report", "stop", "watch")
 _RUNS = "only these runs or stages; default: all"

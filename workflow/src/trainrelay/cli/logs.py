@@ -6,7 +6,6 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,13 +45,7 @@ def analyze(arguments: argparse.Namespace) -> None:
         return
     if arguments.series and not arguments.json:
         raise UserError("--series belongs to --json: run: trainrelay analyze LOG --json --series")
-    own = None
-    if arguments.configfile.exists():  # from the config it is known what are secrets, and lines of yours
-        from trainrelay.cli.common import configured  # noqa: PLC0415
-        from trainrelay.operations.analyze import described_lines  # noqa: PLC0415
-
-        with suppress(UserError):
-            own = described_lines(configured(arguments), arguments.logs)
+    own = _described(arguments, arguments.logs)
     logs: list[Path] = arguments.logs
     if arguments.follow or arguments.compare:
         _follow(arguments) if arguments.follow else _compare(arguments, own)
@@ -72,6 +65,21 @@ def analyze(arguments: argparse.Namespace) -> None:
     if arguments.json or not arguments.html:
         _show(arguments, shown, markdown)
     _refuse(found, arguments.fail_on)
+
+
+def _described(arguments: argparse.Namespace, logs: Sequence[Path]) -> DescribedLines | None:
+    """From the config, if there is one: what is secret, what metrics mean (from here on), lines of yours."""
+    if not arguments.configfile.exists():
+        return None
+    from trainrelay.cli.common import configured  # noqa: PLC0415 - not for a log alone
+    from trainrelay.operations.analyze import described_lines, use_knowledge  # noqa: PLC0415
+
+    try:
+        config = configured(arguments)
+    except UserError:
+        return None
+    use_knowledge(config)
+    return described_lines(config, logs)
 
 
 def _follow(arguments: argparse.Namespace) -> None:
@@ -143,6 +151,7 @@ def _refuse(found: Sequence[tuple[str, Analysis]], limit: str | None) -> None:
 def explain(arguments: argparse.Namespace) -> None:
     """Explain logs, read as those of one training; or metrics, each by its name."""
     asked: list[str] = arguments.what
+    _described(arguments, [])
     # A file; or what can only be meant as one, so that the reader says that it is missing.
     logs = [name for name in asked if Path(name).exists() or Path(name).suffix in ENDINGS]
     if logs and len(logs) < len(asked):
