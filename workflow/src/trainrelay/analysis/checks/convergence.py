@@ -147,8 +147,8 @@ def _where(case: Case, points: int, at: int) -> str | None:
 
 
 def _calm(case: Case, total: str, values: list[float]) -> list[float]:
-    """The values, but spikes of a few lines as what was usual before: a hump lasts."""
-    if values is not case.column(total).values:
+    """The values, but spikes of a few lines as what was usual before: a hump lasts, as whole epochs do."""
+    if values is not case.column(total).values or case.log.epochs_only:
         return values
     calm, found = [*values], _spiking(case, total)
     for _, run in groupby(enumerate(found), key=lambda one: one[1] - one[0]):
