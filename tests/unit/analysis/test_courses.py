@@ -397,6 +397,6 @@ def test_how_much_a_crash_costs_is_told_where_saves_and_times_are_known(
     ]
     markers = tuple(Marker("saved", "", iteration=at) for at in saves)
     log = Log("mmcv-text", ("log",), tuple(rows), markers, iters_per_epoch=15000, max_epochs=1)
-    found = of_check(analyze(log), "cadence")
+    found = of_check(analyze(log), "checkpoint-cadence")
     assert [one.evidence["hours"] for one in found] == ([pytest.approx(hours, rel=0.02)] if hours else [])
-    assert not of_check(analyze(log, Expectation(saves_steps=True)), "cadence")
+    assert not of_check(analyze(log, Expectation(saves_steps=True)), "checkpoint-cadence")

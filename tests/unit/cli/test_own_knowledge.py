@@ -113,4 +113,4 @@ def test_a_mistake_in_it_is_refused_with_its_place(typed, capsys, own, said, ver
 @pytest.mark.process
 def test_check_tells_of_a_mistake_in_it(typed, capsys):
     assert typed("check", own="metrics: 3") == 2
-    assert "own.yaml: 1 problem" in capsys.readouterr().out
+    assert "fix   own.yaml: metrics: got 3" in capsys.readouterr().out

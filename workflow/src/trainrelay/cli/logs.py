@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,12 +75,13 @@ def _described(arguments: argparse.Namespace, logs: Sequence[Path]) -> Described
     from trainrelay.cli.common import configured  # noqa: PLC0415 - not for a log alone
     from trainrelay.operations.analyze import described_lines, use_knowledge  # noqa: PLC0415
 
-    try:
+    own = config = None
+    with suppress(UserError):
         config = configured(arguments)
-    except UserError:
-        return None
-    use_knowledge(config)
-    return described_lines(config, logs)
+        own = described_lines(config, logs)
+    if config:
+        use_knowledge(config)
+    return own
 
 
 def _follow(arguments: argparse.Namespace) -> None:

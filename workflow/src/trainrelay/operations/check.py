@@ -42,7 +42,7 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
     try:
         use_knowledge(config)
     except ConfigError as error:
-        yield "", CheckResult("fix", str(error))
+        yield "", CheckResult("fix", f"{error.source}: {'; '.join(error.problems)}")
     yield from _interpreter_checks(where)
     yield from _code_checks(where)
     plans = [plan.stage_plan(at) for at in where]

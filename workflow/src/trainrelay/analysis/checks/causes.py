@@ -28,9 +28,9 @@ def one_per_cause(check: Check) -> Check:
 
     @wraps(check)
     def grouped(case: Case) -> Iterator[Finding]:
-        together: dict[object, list[Finding]] = {}
+        together, losses = dict[object, list[Finding]](), frozenset(case.losses)
         for finding in check(case):
-            together.setdefault((finding.where, finding.metric in case.losses), []).append(finding)
+            together.setdefault((finding.where, finding.metric in losses), []).append(finding)
         for found in together.values():
             found.sort(key=lambda one: (GRAVEST_FIRST.index(one.severity), len(one.metric or "")))
             grave = [one for one in found if one.severity == found[0].severity]

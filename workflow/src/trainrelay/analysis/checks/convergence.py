@@ -207,7 +207,10 @@ def convergence(case: Case) -> Iterator[Finding]:
     """First -> now, as a share; a warning where it does not fall or rises again."""
     found = levels(case)
     if case.total is None and case.train:
-        yield _no_total(case)
+        there = f" (but {enumerated(case.losses)})" if case.losses else ""
+        message = f"No total loss is known{there}: its course was not judged."
+        advice = "Log it as `loss`, or name it in a knowledge file (docs/judgement.md)."
+        yield Finding("convergence", "info", message, None, None, {"enough": False}, advice)
     if found is None or found.diverged:
         return
     if found.points < found.points_to_judge:
@@ -239,14 +242,6 @@ def convergence(case: Case) -> Iterator[Finding]:
     else:
         praise = "" if case.failed else "Healthy convergence: "
         yield _finding(found, "info", f"{praise}{_dropped(found)}.")
-
-
-def _no_total(case: Case) -> Finding:
-    """Several losses need not add up: those of a GAN work against each other."""
-    there = f" (but {enumerated(case.losses)})" if case.losses else ""
-    message = f"No total loss is known{there}: its course was not judged."
-    advice = "Log it as `loss`, or name it in a knowledge file (docs/judgement.md)."
-    return Finding("convergence", "info", message, None, None, {"enough": False}, advice)
 
 
 def is_flat(case: Case, found: Levels) -> bool:

@@ -26,8 +26,9 @@ RowValue = tuple[Row, float]
 def non_finite(case: Case) -> Iterator[Finding]:
     """NaN or Inf in a loss or the gradient norm spoils the weights; elsewhere it is a warning."""
     found = {name: bad for name in case.names if name not in case.twins and (bad := case.column(name).bad)}
+    losses = frozenset(case.losses)
     for name, bad in found.items():
-        yield _non_finite(case, name, bad, "train", critical=name in case.losses)
+        yield _non_finite(case, name, bad, "train", critical=name in losses)
     yield from _other_rows(case, set(found))
 
 

@@ -71,13 +71,14 @@ def memory(case: Case) -> Iterator[Finding]:
     yield Finding("memory", "warning", message, "memory", where, {"settled": settled, "now": end}, advice)
 
 
-def cadence(case: Case) -> Iterator[Finding]:
+def checkpoint_cadence(case: Case) -> Iterator[Finding]:
     """How much work a crash costs, where the log shows its checkpoints and the time of a step."""
     rows, times = _judged(case, "time")
     saves = [m for m in case.log.markers if m.kind == "saved" and not case.expectation.saves_steps]
     steps = {m.iteration or (m.epoch or 0) * (case.log.iters_per_epoch or 0) for m in saves}
     later = sorted(step for step in steps if rows and step > rows[0].step)
-    apart = median_low([after - before for before, after in pairwise([rows[0].step, *later])]) if later else 0
+    begun = rows[0].step - (case.log.interval or 0) if rows else 0
+    apart = median_low([after - before for before, after in pairwise([begun, *later])]) if later else 0
     hours = apart * median(times or [0.0]) / 3600
     if hours > AT_RISK_H:
         message = (
@@ -85,7 +86,7 @@ def cadence(case: Case) -> Iterator[Finding]:
         )
         advice = f"Save one every {max(1, int(apart / hours)):,} iterations, about an hour."
         evidence = {"iterations": apart, "hours": hours}
-        yield Finding("cadence", "info", message, None, None, evidence, advice)
+        yield Finding("checkpoint-cadence", "info", message, None, None, evidence, advice)
 
 
 def _judged(case: Case, metric: str) -> tuple[list[Row], list[float]]:
