@@ -195,8 +195,11 @@ def lr_kept(rng: random.Random, run: Run, clear: bool) -> Plant:
 
 
 def lr_warms_again(rng: random.Random, run: Run, clear: bool) -> Plant:
-    """The learning rate is back at the begin of the warm-up, and rises to its peak once more."""
+    """The learning rate is back at the begin of the warm-up, and rises to its peak once more; where the
+    training was resumed, there."""
     row, lr = _row(rng, run, 0.3, 0.8), rate(run)
+    if run.restart:
+        row = next(row for row, place in enumerate(run.places) if place[0] > run.restart[1])
     start = run.step(row) if clear else run.step(row) - run.length // 20
     for at in range(row, run.rows):
         run.columns["lr"][at] = lr(max(1, run.step(at) - start))
@@ -314,7 +317,7 @@ def _console(run: Run) -> bool:
 
 def _warms(run: Run) -> bool:
     seen = run.family.warmup > 2 * (run.step(1) - run.step(0)) or run.family.warmup > 1000
-    return seen and run.format in (TEXT, CONSOLE) and run.restart is None
+    return seen and run.format in (TEXT, CONSOLE)
 
 
 # kind -> how it is planted, and into which trainings it can be

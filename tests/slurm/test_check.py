@@ -115,6 +115,7 @@ def test_what_sbatch_takes_and_never_starts_is_told_beforehand(clean_rig: Rig, p
     limit = "partition gpu allows 10 min, runtime_min asks for 15; set runtime_min: 10"
     assert f"fix   driving/stage1: {limit}" in checked
     assert planned.count(f"  when     never: {limit}") == 2
+    assert "with --profile slurm-chain: as one job they would ask for 30 min" in planned
 
 
 @pytest.mark.long

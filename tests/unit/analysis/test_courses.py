@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,7 @@ import pytest
 
 from trainrelay.analysis import analyze
 from trainrelay.analysis.checks import CHECKS, FATAL, UNLESS
-from trainrelay.records import Analysis, Expectation, Finding, Log, Row
+from trainrelay.records import Analysis, Expectation, Finding, Log, Marker, Row
 
 PRAISE = (
     "healthy",
@@ -88,6 +89,19 @@ def test_a_hump_is_a_fault():
     assert 35 <= int(finding.where.removeprefix("epoch ")) <= 45
     draw = random.Random(3)
     assert not alarms(judged({"loss": [draw.lognormvariate(2 - at / 60, 0.5) for at in range(120)]}))
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 5])
+def test_a_spike_of_a_few_lines_is_no_hump(lines: int):
+    calm = wavering(ramp(8, 2, 160))
+    spiked = [*calm[:80], *[6 * value for value in calm[80 : 80 + lines]], *calm[80 + lines :]]
+    found = resumed([1e-4] * 160, losses=spiked)
+    assert not alarms(found, "convergence")
+    assert of_check(found, "spikes")
+    hump = [*calm[:80], *[6 * value for value in calm[80:92]], *calm[92:]]
+    assert "rose in between" in alarms(resumed([1e-4] * 160, losses=hump), "convergence")[0].message
+    # Of epochs, two in a row are no spike.
+    assert bool(alarms(judged({"loss": spiked[60:110]}), "convergence")) is (lines > 1)
 
 
 def test_a_divergence_is_where_it_began():
@@ -232,15 +246,28 @@ def test_many_components_that_rise_are_one_finding():
     many = {f"head{at}.loss_x": ramp(1, 1.3 + at / 100, 20) for at in range(30)}
     found = alarms(judged({"loss": ramp(50, 45, 20), **many}), "components")
     assert len(found) == 1
-    assert "the same holds for 29 more of 30" in found[0].message
-    assert len(found[0].evidence["families"]) == 30
+    assert "the same holds for 29 more." in found[0].message
+    assert len(found[0].evidence["metrics"]) == 30
 
 
 def test_many_metrics_that_are_nan_from_one_line_on_are_one_finding():
     nan = float("nan")
     many = {f"head{at}.loss_x": [1.0, 1.0, nan] for at in range(30)}
     (finding,) = alarms(judged({"loss": [5.0, 4.0, nan], **many}), "non-finite")
-    assert "as are 30 more from there on" in finding.message
+    assert finding.metric == "loss"
+    assert "the same holds for 30 more." in finding.message
+
+
+@pytest.mark.parametrize(("value", "check"), [(0.0, "lost-term"), (3.4e35, "clamped-infinity")])
+def test_many_terms_that_nan_to_num_replaced_on_one_line_are_one_finding(value: float, check: str):
+    many = {f"head{at}.loss_x": [*wavering([1.0] * 20), *[value] * 6] for at in range(30)}
+    (finding,) = alarms(judged({"loss": [*wavering([30.0] * 20), *[30 * value] * 6], **many}), check)
+    assert (finding.metric, finding.severity, finding.where) == ("loss", "critical", "epoch 21")
+    assert "the same holds for 30 more." in finding.message
+    one = {"head1.loss_x": [*wavering([1.0] * 20), *[value] * 6], "head2.loss_x": wavering([1.0] * 26)}
+    (finding,) = alarms(judged({"loss": wavering([30.0] * 26), **one}), check)
+    assert finding.metric == "head1.loss_x"
+    assert "more" not in finding.message
 
 
 def test_after_a_critical_finding_nothing_is_praised():
@@ -311,3 +338,65 @@ def test_a_rate_that_rises_where_a_training_was_resumed_is_said(factor: float, t
 def test_a_score_that_creeps_up_over_a_few_evaluations_hardly_moves(step: float, alarm: bool):
     scores = [0.3189 + step * at for at in range(5)]
     assert bool(alarms(judged({"loss": wavering(ramp(8, 2, 20))}, {"amota": scores}))) is alarm
+
+
+def resumed(
+    rates: Sequence[float], at: Sequence[int] = (), losses: Sequence[float] | None = None
+) -> Analysis:
+    """Of lines, each `at` the first of a start that resumed there."""
+    losses = losses or wavering(ramp(8, 2, len(rates)))
+    rows = (
+        Row(10 * n, 1, 10 * n, "train", sum(n > begin for begin in at), {"loss": loss, "lr": rate})
+        for n, (loss, rate) in enumerate(zip(losses, rates, strict=True), 1)
+    )
+    return analyze(Log("rows", ("log",), tuple(rows), iters_per_epoch=10 * len(rates), max_epochs=9))
+
+
+WARM = [1e-5, 4e-5, 7e-5, 1e-4]
+COSINE = [5e-5 * (1 + math.cos(math.pi * at / 20)) for at in range(21)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "at", "where"),
+    [
+        ([*WARM, *[1e-4] * 20, *WARM, *[1e-4] * 20], [24], "epoch 1, iter 250"),
+        ([*WARM, *[1e-4] * 20] * 3, [24, 48], "epoch 1, iter 250"),  # each time
+        ([*WARM, *[1e-4] * 20, *WARM, *[1e-4] * 20], [], "epoch 1, iter 250"),  # nobody says that it resumed
+        ([*WARM, *[1e-4] * 20, *[1e-4] * 20], [24], None),  # restored
+        ([*WARM, *COSINE, *COSINE], [25], None),  # warm restarts
+        ([*WARM, *COSINE, *COSINE, *COSINE], [], None),
+        ([*WARM, *COSINE, 3e-5, 7e-5, 1e-4, *COSINE], [25], None),  # each with a warm-up
+        ([*ramp(1e-5, 1e-4, 15), *ramp(1e-4, 1e-6, 35)], [30], None),  # one cycle
+        ([*WARM, *[1e-4] * 20, *[1e-5] * 20], [24], None),  # dropped
+        ([1e-4, 5e-5, 1e-5, 4e-5, 7e-5, 1e-4] * 4, [12], None),  # cycles
+    ],
+)
+def test_a_learning_rate_that_is_back_in_its_warm_up_after_a_resume_is_found(
+    rates: Sequence[float], at: Sequence[int], where: str | None
+):
+    found = alarms(resumed(rates, at), "learning-rate")
+    assert [one.where for one in found] == ([where] if where else [])
+
+
+@pytest.mark.parametrize(
+    ("step_s", "saves", "hours"),
+    [
+        (3.0, (4000, 8000, 12000), 4000 * 3 / 3600),
+        (3.0, (2000, 4000), None),
+        (3.0, (), None),  # none that the log shows
+        (None, (4000, 8000), None),
+    ],
+)
+def test_how_much_a_crash_costs_is_told_where_saves_and_times_are_known(
+    step_s: float | None, saves: Sequence[int], hours: float | None
+):
+    times = {} if step_s is None else {"time": step_s}
+    losses = wavering(ramp(8, 2, 300))
+    rows = [
+        Row(50 * at, 1, 50 * at, "train", 0, {"loss": loss, **times}) for at, loss in enumerate(losses, 1)
+    ]
+    markers = tuple(Marker("saved", "", iteration=at) for at in saves)
+    log = Log("mmcv-text", ("log",), tuple(rows), markers, iters_per_epoch=15000, max_epochs=1)
+    found = of_check(analyze(log), "checkpoint-cadence")
+    assert [one.evidence["hours"] for one in found] == ([pytest.approx(hours, rel=0.02)] if hours else [])
+    assert not of_check(analyze(log, Expectation(saves_steps=True)), "checkpoint-cadence")

@@ -357,7 +357,7 @@ def test_stage_two_does_not_speak_of_stage_ones_zeros(tmp_path):
 
 def test_a_metric_is_explained_without_a_log():
     explanation = explain_words(["loss_ce_3_unscaled"])
-    assert explanation.model == "DETR, keypoints"
+    assert explanation.model == "DETR, keypoints; a name alone does not tell which model logs it"
     facts = dict(explanation.sections[1].items[0].facts)
     assert facts["coefficient"] == "the trainer's argument cls_loss_coef"
     assert facts["layer"].startswith("decoder layer 3")

@@ -81,6 +81,24 @@ def test_a_value_that_is_not_finite_is_null_in_json_and_a_hostile_name_is_printa
     assert [json.loads(line)["loss"] for line in found.splitlines()] == [None, 2.0]
 
 
+@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
+def test_what_is_exported_is_analyzed_as_the_log_is(
+    disk: OnDisk, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Rows of validation are none of training, and no start begins with one."""
+    disk.train(log={**SHORT, "epochs": 3, "validation": True})
+    assert typed(disk, "analyze", str(disk.paths.folder / "attempts/001/trainer.log"), "--json") == 0
+    log = json.loads(capsys.readouterr().out)
+    assert log["metrics"]["val"]
+    assert typed(disk, "export", "r", form) == 0
+    table = tmp_path / "table"
+    table.write_text(capsys.readouterr().out)
+    assert typed(disk, "analyze", str(table), "--json") == 0
+    read = json.loads(capsys.readouterr().out)
+    for key in ("restarts", "iterations", "metrics", "total"):
+        assert read[key] == log[key]
+
+
 @pytest.fixture
 def archived(disk: OnDisk) -> OnDisk:
     """A stage with an archived training of another learning rate, which was never analysed."""

@@ -180,7 +180,9 @@ def test_what_slurm_would_accept_and_never_start_is_told(
     never = "never: partition gpu allows 30 min, runtime_min asks for 40; set runtime_min: 30;"
     assert all(said.startswith(never) for said in starts.values()), starts
     monkeypatch.setattr(view, "partitions", lambda: [Partition("gpu", True, True, 60)])
-    assert view.starts_of(plan(config), NOW)["r/s"] == "now"
+    starts = view.starts_of(plan(config), NOW)
+    assert starts["r/s"] == "now"
+    assert "; with --profile slurm-chain: as one job they would ask for 80 min" in starts["r/t"]
 
 
 def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:

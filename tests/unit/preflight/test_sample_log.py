@@ -60,4 +60,4 @@ def test_a_best_metric_may_be_named_by_what_follows_its_last_slash(tmp_path: Pat
     log = tmp_path / "a.csv"
     log.write_text("epoch,loss,val/top/acc\n1,0.5,0.25\n")
     assert sample_check(log, RowReader(), best=["acc"]).kind == "ok"
-    assert sample_check(log, RowReader(), ["top/acc"]).kind == "ok"
+    assert sample_check(log, RowReader(), best=["top/acc"]).kind == "ok"

@@ -51,11 +51,12 @@ def with_rate(*values: float) -> sample_report.StageReport:
         ((1e-4, 1e-4, 1e-5, 1e-5, 1e-6), [30, 50]),
         ((1e-6, 1e-5, 1e-4, 1e-4), []),  # warm-up
         ((1e-4, 8e-5, 5e-5, 2e-5, 1e-6, 0.0), []),  # falls at each step
+        ((1e-4, 1e-4, 9e-5, 9e-5, 5e-5, 5e-5, 2e-5, 2e-5), []),  # a cosine by epochs
         ((1e-4, 1e-4, float("nan"), 1e-5), []),
         ((1e-4, 1e-4, 9e-5, 9e-5), []),
     ],
 )
-def test_a_learning_rate_drops_where_it_was_constant_and_falls_at_once(
+def test_a_learning_rate_drops_where_it_falls_at_once_and_nowhere_else_falls(
     values: tuple[float, ...], drops: list[int]
 ) -> None:
     assert happened(with_rate(*values)) == [("rate", step, None) for step in drops]

@@ -5,7 +5,8 @@ from trainrelay.analysis.analyze import analyze, not_judged, series
 from trainrelay.analysis.best import evaluations
 from trainrelay.analysis.compare import Compared, compare
 from trainrelay.analysis.explain import explain_words
-from trainrelay.analysis.knowledge import group_title, grouped
+from trainrelay.analysis.knowledge import group_title, grouped, learn
+from trainrelay.analysis.knowledge.model import Knowledge
 from trainrelay.analysis.numbers import count
 from trainrelay.analysis.readers import (
     ENDINGS,
@@ -25,6 +26,7 @@ __all__ = [
     "BeginsAgain",
     "Compared",
     "DescribedLines",
+    "Knowledge",
     "RowSeen",
     "analyze",
     "compare",
@@ -36,6 +38,7 @@ __all__ = [
     "group_title",
     "grouped",
     "json_schema",
+    "learn",
     "logs_of",
     "naming",
     "not_judged",

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from itertools import compress, groupby
 from operator import attrgetter
@@ -15,11 +16,20 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from trainrelay.analysis.knowledge import best_for, of_format
 from trainrelay.analysis.knowledge.model import Knowledge, Meaning
-from trainrelay.analysis.naming import UNSCALED, earlier_layers, is_component, layered, split, without_twins
+from trainrelay.analysis.naming import (
+    SUM,
+    UNSCALED,
+    earlier_layers,
+    is_component,
+    is_loss,
+    layered,
+    split,
+    total_of,
+    without_twins,
+)
 from trainrelay.analysis.numbers import finite
 from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Progress, Row
 
-TOTALS = ("loss", "total_loss", "train_loss")
 TRAINING: tuple[Phase, ...] = ("train", "epoch")
 SURVIVED = 3  # rows after an error: other ranks may print one or two until they notice
 _EPOCH_OF = attrgetter("epoch")
@@ -105,7 +115,7 @@ class Case:
     @cached_property
     def _by_phase(self) -> Mapping[Phase, tuple[Row, ...]]:
         found: dict[Phase, list[Row]] = {}
-        for row in self.log.rows:
+        for row in _with_total(self.log.rows):
             found.setdefault(row.phase, []).append(row)
         return {phase: tuple(rows) for phase, rows in found.items()}
 
@@ -137,8 +147,8 @@ class Case:
     @cached_property
     def total(self) -> str | None:
         """The metric that is the total loss."""
-        there = {*self.names, *self.columns["epoch"]}
-        return next((name for name in TOTALS if name in there), None)
+        there = [*self.names, *self.columns["epoch"]]
+        return self.knowledge.total if self.knowledge.total in there else total_of(there)
 
     @cached_property
     def meanings(self) -> dict[str, Meaning]:
@@ -191,9 +201,8 @@ class Case:
     @cached_property
     def term_names(self) -> frozenset[str]:
         """The scaled terms whose sum is the total, of every phase, by DETR's and mmdet's rule of names."""
-        every = (name for columns in self.columns.values() for name in columns if "loss" in name)
-        total = self.total or "loss"
-        return frozenset(name for name in every if name != total and not name.endswith(UNSCALED))
+        every = (name for columns in self.columns.values() for name in columns if is_loss(name))
+        return frozenset(name for name in every if name != self.total and not name.endswith(UNSCALED))
 
     def terms(self, row: Row) -> dict[str, float]:
         """Those of a row."""
@@ -261,14 +270,22 @@ class Case:
 
     @kept
     def epoch_means(self, metric: str) -> Means:
-        """A training metric by epoch: the means that the trainer prints, else those of an epoch's rows."""
+        """A training metric by epoch: the means that the trainer prints, else those of an epoch's rows. Where
+        epochs are not counted, of the rows up to each evaluation, and of those after the last one."""
         printed = {row.epoch: value for row, value in self.points(metric, "epoch")}
         if printed:
             return sorted(printed.items())
         column, logged = self.column(metric), defaultdict[int, list[float]](list)
-        for epoch, value in zip(map(_EPOCH_OF, column.rows), column.values, strict=True):
-            logged[epoch].append(value)
-        return [(epoch, sum(values) / len(values)) for epoch, values in sorted(logged.items())]
+        for at, value in zip(self._counted(column.rows), column.values, strict=True):
+            logged[at].append(value)
+        return [(at, sum(values) / len(values)) for at, values in sorted(logged.items())]
+
+    def _counted(self, rows: Iterable[Row]) -> Iterator[int]:
+        """The epoch of each training row; by iteration the step of the evaluation that follows it."""
+        if not self.by_iteration:
+            return map(_EPOCH_OF, rows)
+        ends = sorted({*(row.step for row in self.rows("val")), max(row.step for row in self.train)})
+        return (ends[bisect_left(ends, row.step)] for row in rows)
 
     def validation_means(self, metric: str) -> Means:
         """A validation metric by epoch (by step where epochs are not counted); the last one of an epoch."""
@@ -307,12 +324,17 @@ class Case:
         """Whether the trainer counts iterations and no epochs."""
         return self.log.max_epochs == 1 and all(row.step == row.iteration for row in self.train)
 
+    @property
+    def unit(self) -> str:
+        """What the trainer counts, as it is named before a number."""
+        return "iter" if self.by_iteration else "epoch"
+
     def where(self, row: Row) -> str:
         """The place of a row, in words."""
         if self.by_iteration and row.phase == "train":
             return f"iter {row.iteration}"
         if self.log.epochs_only or row.phase != "train":
-            place = f"iter {row.step}" if self.by_iteration else f"epoch {row.epoch}"
+            place = f"{self.unit} {row.step if self.by_iteration else row.epoch}"
             return place + NOT_THE_ROWS.get(row.phase, "")
         return f"epoch {row.epoch}, iter {row.iteration}"
 
@@ -353,6 +375,20 @@ class Case:
             return epochs in said if said else self.done(self.train[-1]) == length
         last_line = length is not None and last.iteration + (self.log.interval or 1) > length
         return last_line and epochs - 1 not in saved
+
+
+def _with_total(rows: tuple[Row, ...]) -> Iterable[Row]:
+    """With the sum of the losses, where the model that logs them is known to log no other total."""
+    names = tuple(next((row.values for row in rows if row.phase == "train"), ()))
+    losses, known = [name for name in names if is_loss(name)], best_for(names)
+    if known.total != SUM or not losses or not all(map(known.known, losses)):
+        return rows
+    return (
+        replace(row, values={**row.values, SUM: sum(row.values[name] for name in losses)})
+        if row.values.keys() >= {*losses}
+        else row
+        for row in rows
+    )
 
 
 Check = Callable[[Case], Iterator[Finding]]

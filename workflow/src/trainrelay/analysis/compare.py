@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.validation_metric import direction
+from trainrelay.analysis.naming import is_loss
 from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, JITTERS, best_level, count, tail_level, text, wobble
 from trainrelay.records import Expectation, Log, Phase
 
@@ -19,7 +20,7 @@ def compare(one: Log, other: Log) -> tuple[str, Compared]:
     for name in cases[0].losses:
         _add(found, f"{name} (training)", cases, (name, "train"), (tail_level, best_level))
     for name in cases[0].columns["val"]:
-        if sign := direction(cases[0], name) or ("loss" in name and -1):
+        if sign := direction(cases[0], name) or (is_loss(name) and -1):
             _add(found, name, cases, (name, "val"), (lambda values: values[-1], max if sign > 0 else min))
     return _parted(*cases), found
 
@@ -57,16 +58,16 @@ def _parted(*cases: Case) -> str:
     equal = f"equal up to {one.where(both[apart[0] - 1][0])}" if apart[0] else "apart from the start"
     name = " or ".join(dict.fromkeys(totals))
     here = f"at {one.where(row)} {name} is {text(a)} in A and {text(b)} in B"
-    means = (case.epoch_means(total) for case, total in zip(cases, totals, strict=True))
-    return f"The losses are {equal}; {here}{_clearly(*means)}."
+    return f"The losses are {equal}; {here}{_clearly(*cases)}."
 
 
-def _clearly(*means: list[tuple[int, float]]) -> str:
-    """From which epoch on the means of epochs differ by more than they vary."""
-    first, second = map(dict, means)
+def _clearly(one: Case, other: Case) -> str:
+    """From which epoch (or evaluation) on the means up to it differ by more than they vary."""
+    first, second = (dict(case.epoch_means(case.total or "")) for case in (one, other))
     epochs = sorted(first.keys() & second.keys())
     if len(epochs) < EPOCHS_TO_JUDGE:
         return ""
     vary = JITTERS * max(wobble([of[at] for at in epochs]) for of in (first, second))
     near = max((at for at in epochs if not abs(first[at] - second[at]) > vary), default=0)
-    return f"; from epoch {near + 1} on by more than they vary" if near < epochs[-1] else ""
+    apart = next((at for at in epochs if at > near), None)
+    return f"; from {one.unit} {apart} on by more than they vary" if apart else ""

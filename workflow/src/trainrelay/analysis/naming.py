@@ -16,6 +16,14 @@ UNSCALED = "_unscaled"
 BOOKKEEPING = frozenset(
     {"loss", "grad_norm", "time", "data_time", "data", "memory", "max mem", "eta", "epoch", "iter", "step"}
 )
+SUM = "sum of losses"  # a total that no log has: what is logged adds up to it
+_TOTALS = ("loss", "total_loss", "train_loss", "training_loss", "loss_total")
+_LOSS = re.compile(r"loss(?!_?scal)", re.IGNORECASE)  # the scale of a loss scaler is none
+_ADVERSARIAL = re.compile(
+    r"(.*[\W_])?(g|d|gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value)"
+    r"([\W_].*)?",
+    re.IGNORECASE,
+)
 OVERALL_SCORES = ("NDS", "mAP", "mIoU")
 _NAME = re.compile(
     r"(?P<base>(?:(?P<group>[^.]*)\.(?:(?<!\d\.)|(?!\d)))?"  # pck@0.1 is a number, and has no group
@@ -48,8 +56,26 @@ def split(name: str) -> Parts:
 
 
 def is_learning_rate(name: str) -> bool:
-    """`lr`, or `lr_backbone` and the like where the parameter groups differ."""
-    return name == "lr" or name.startswith("lr_")
+    """`lr`, or `lr_backbone`, `lr/pg0` and the like where the parameter groups differ."""
+    return name == "lr" or name.startswith(("lr_", "lr/"))
+
+
+def is_loss(name: str) -> bool:
+    """Whether a metric calls itself a loss."""
+    return _LOSS.search(name) is not None
+
+
+def is_adversarial(name: str) -> bool:
+    """Whether a loss is one of two that work against each other (GANs), or of a policy: none need fall."""
+    return _ADVERSARIAL.fullmatch(name) is not None
+
+
+def total_of(names: Iterable[str]) -> str | None:
+    """The metric that is the total loss: by its usual names, however they are written, or the only loss."""
+    losses = [name for name in without_twins(names) if is_loss(name)]
+    spelled = {re.sub(r"[\W_]+", "_", name).lower(): name for name in reversed(losses)}
+    alone = losses[0] if len(losses) == 1 and not is_adversarial(losses[0]) else None
+    return next((spelled[usual] for usual in _TOTALS if usual in spelled), alone)
 
 
 def is_component(name: str, total: str | None = None) -> bool:
@@ -69,7 +95,7 @@ def layered(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     there = dict.fromkeys(names)
     for name in there:
         parts = split(name)
-        if parts.layer is not None and not parts.unscaled and parts.base in there and "loss" in parts.base:
+        if parts.layer is not None and not parts.unscaled and parts.base in there and is_loss(parts.base):
             found.setdefault(parts.base, {})[parts.layer] = name
     return {base: (*(layers[at] for at in sorted(layers)), base) for base, layers in found.items()}
 
@@ -83,7 +109,7 @@ def earlier_layers(name: str, names: Collection[str]) -> str | None:
 
 def validation_scores(train: Iterable[str], val: Iterable[str]) -> list[str]:
     """What a validation measures besides losses: what only it measures, if there is anything of that kind."""
-    found = [name for name in without_twins(val) if is_component(name) and "loss" not in name.lower()]
+    found = [name for name in without_twins(val) if is_component(name) and not is_loss(name)]
     known = set(train)
     return [name for name in found if name not in known] or found
 

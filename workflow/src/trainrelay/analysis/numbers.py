@@ -14,6 +14,7 @@ EPOCHS_TO_JUDGE = 3  # with fewer, one epoch of chance makes the course
 MANY_EVALUATIONS = 8  # enough to see how much they vary
 JITTERS = 3  # a change of fewer is chance
 LATER_EVALUATIONS = 2  # after the best one: a single worse one may be chance
+MOST_NAMED = 3  # in one sentence
 NOTICEABLE = 0.01  # logs print four decimals: of smaller values, rounding is more than half a percent
 
 
@@ -92,6 +93,12 @@ def capital(sentence: str) -> str:
 def count(amount: int, noun: str) -> str:
     """An amount and its noun in the right number."""
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Up to three names, and how many more."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def percent(share: float) -> str:

@@ -12,7 +12,7 @@ from trainrelay.packaged import templates
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
 from trainrelay.text import did_you_mean
 
-_WITHOUT_A_CONFIG = ("explain", "help", "init", "schema")
+_WITHOUT_A_CONFIG = ("help", "init", "schema")
 _INTERNAL = ("control", "promote", "train")  # no list of verbs has them
 _OF_WHAT_RUNS = ("export", "overview", "report", "stop", "watch")
 _RUNS = "only these runs or stages; default: all"

@@ -95,7 +95,7 @@ def _of_stage(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
 
 
 def _of_logs(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
-    logs, own, whole = arguments.logs, _described(arguments), arguments.series
+    logs, own, whole = arguments.logs, _described(arguments, arguments.logs), arguments.series
     if arguments.each or (len(logs) > 1 and any(log.is_dir() for log in logs)):
         found = [(str(log), _judged_or_not(log, whole, own)) for log in logs]
         plain = [to_json(analysis, curves=whole) for _, analysis in found]
@@ -106,7 +106,7 @@ def _of_logs(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
 
 
 def _compare(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
-    own, names = _described(arguments), [str(log) for log in arguments.logs]
+    own, names = _described(arguments, arguments.logs), [str(log) for log in arguments.logs]
     tables = [_table([log], own) for log in _on_disk(arguments.logs)]
     parted, metrics = compare(*tables)
     rows = [{"metric": name, "final": final, "best": best} for name, (final, best) in metrics.items()]
@@ -114,16 +114,20 @@ def _compare(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
     return found, {"parted": parted, "metrics": rows}, compared_markdown(names, parted, metrics)
 
 
-def _described(arguments: argparse.Namespace) -> DescribedLines | None:
-    """The lines of yours that the config describes, from which it is known, too, what are secrets."""
+def _described(arguments: argparse.Namespace, logs: Sequence[Path]) -> DescribedLines | None:
+    """From the config, if there is one: what is secret, what metrics mean (from here on), lines of yours."""
     if not arguments.configfile.exists():
         return None
-    from trainrelay.cli.common import configured  # noqa: PLC0415
-    from trainrelay.operations.analyze import described_lines  # noqa: PLC0415
+    from trainrelay.cli.common import configured  # noqa: PLC0415 - not for a log alone
+    from trainrelay.operations.analyze import described_lines, use_knowledge  # noqa: PLC0415
 
+    own = config = None
     with suppress(UserError):
-        return described_lines(configured(arguments), arguments.logs)
-    return None
+        config = configured(arguments)
+        own = described_lines(config, logs)
+    if config:
+        use_knowledge(config)
+    return own
 
 
 def _on_disk(logs: Sequence[Path]) -> list[Path]:
@@ -175,6 +179,7 @@ def _refuse(found: _Judged, limit: str | None) -> None:
 def explain(arguments: argparse.Namespace) -> None:
     """Explain logs, read as those of one training; or metrics, each by its name."""
     asked: list[str] = arguments.what
+    _described(arguments, [])
     # A file; or what can only be meant as one, so that the reader says that it is missing.
     logs = [name for name in asked if name == "-" or Path(name).exists() or Path(name).suffix in ENDINGS]
     if logs and len(logs) < len(asked):

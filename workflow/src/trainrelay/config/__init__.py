@@ -4,7 +4,7 @@ Everything behind `parse` may rely on: known keys, known stages, an acyclic `ini
 to one place.
 """
 
-from trainrelay.config.file import SNAPSHOTS, load_config, load_plain, save_snapshot
+from trainrelay.config.file import SNAPSHOTS, load_as, load_config, load_plain, save_snapshot
 from trainrelay.config.models import Config, Resources, Stage, TrainerSettings
 from trainrelay.config.parse import parse, schema
 from trainrelay.config.places import StagePaths, overview_path, report_path, stage_paths, trainer_root
@@ -20,6 +20,7 @@ __all__ = [
     "Stage",
     "StagePaths",
     "TrainerSettings",
+    "load_as",
     "load_config",
     "load_plain",
     "load_site",

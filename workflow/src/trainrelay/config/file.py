@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from trainrelay.config.models import Config, Model
 from trainrelay.config.parse import parse
+from trainrelay.config.problems import describe
 from trainrelay.errors import ConfigError
 from trainrelay.system.files import content, make_folder, write_private
 from trainrelay.system.hints import typed
 from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
 from trainrelay.text import HIDDEN
 
+_M = TypeVar("_M", bound=BaseModel)
+_MISSING = "not found; pass --configfile FILE, or run this in the folder with config.yaml"
 SNAPSHOTS = Path(".snakemake/trainrelay")
 _BOOLEAN, *_NUMBERS = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
@@ -29,14 +33,24 @@ def load_config(path: Path) -> Config:
     return parse(load_plain(path), str(typed(path)))
 
 
-def load_plain(path: Path) -> Any:
+def load_as(model: type[_M], path: Path, example: str) -> _M:
+    """What a YAML or JSON file holds, as a model; of an empty file its defaults. ConfigError, as below."""
+    data = load_plain(path, f"not found; see {example}")
+    if not isinstance(data, Mapping | None):
+        raise ConfigError(str(path), [f"is not a mapping (key: value lines); see {example}"])
+    try:
+        return model.model_validate(data or {})
+    except ValidationError as error:
+        raise ConfigError(str(path), describe(error, data, model)) from None
+
+
+def load_plain(path: Path, missing: str = _MISSING) -> Any:
     """The plain data of a YAML or JSON file."""
     try:
         return _plain(path)
     except FileNotFoundError:
-        what = "not found; pass --configfile FILE, or run this in the folder with config.yaml"
         link = "is a symbolic link to nothing; remove it, or make it lead to the file"
-        raise ConfigError(str(path), [link if path.is_symlink() else what]) from None
+        raise ConfigError(str(path), [link if path.is_symlink() else missing]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
     # The last three: of a tag that does not fit its text, as in !!bool "x".

@@ -373,6 +373,8 @@ class Config(Model):
     """What to do when the trainer's code changed since the attempt that is resumed."""
     rungs: Mapping[RungName, OwnRung] = {}
     """Ways for ranks to talk beside the built-in ones, as names for a stage's backends."""
+    knowledge: tuple[File, ...] = Field(default=(), strict=False)
+    """YAML files of yours that say what metrics mean, for analyses and reports; see docs/judgement.md."""
     runs: Mapping[RunName, Run] = Field(min_length=1)
 
     @property

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from snakemake_executor_plugin_submitit.errors import RequestError
 from snakemake_executor_plugin_submitit.extra import options, refused
 from snakemake_executor_plugin_submitit.resources import LEAST_DELAY_S, SIGNAL_DELAY_S
-from trainrelay.config.file import load_plain
+from trainrelay.config.file import load_as
 from trainrelay.config.models import Model, NonEmpty
-from trainrelay.config.problems import describe
 from trainrelay.errors import ConfigError
 
 SITE_FILE = Path("site.yaml")
@@ -102,15 +101,8 @@ class Site(Model):
 def load_site(path: Path | None = None) -> Site:
     """The site file's content, an empty one if there is none; ConfigError lists every problem."""
     path = path or Path(os.environ.get(SITE_VARIABLE, SITE_FILE))
-    data = load_plain(path) if path.suffix == ".json" or os.path.lexists(path) else None
-    if data is None:
-        return Site()
-    if not isinstance(data, Mapping):
-        raise ConfigError(str(path), ["is not a mapping (key: value lines); see site.example.yaml"])
-    try:
-        site = Site.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(str(path), describe(error, data, Site)) from None
+    there = path.suffix == ".json" or os.path.lexists(path)
+    site = load_as(Site, path, "site.example.yaml") if there else Site()
     if refused := site.refused_options():
         raise ConfigError(str(path), refused)
     return site

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
-from trainrelay.config import Config
+from trainrelay.analysis import DescribedLines, Knowledge, analyze, learn, not_judged, read, to_json
+from trainrelay.config import Config, load_as
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Analysis, CheckpointFacts, Expectation, Log
 from trainrelay.report import analysis_markdown
@@ -50,8 +50,14 @@ def merged_series(stages: Iterable[StageContext]) -> Iterator[dict[str, object]]
             yield {**place, **row.values, **place}
 
 
+def use_knowledge(config: Config) -> None:
+    """What your own files say of metrics, from here on; ConfigError names each mistake."""
+    learn(load_as(Knowledge, Path(path), "docs/judgement.md") for path in config.knowledge)
+
+
 def judge_stage(facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
+    use_knowledge(facts.at.config)
     try:
         return analyze(read_stage(facts), _expectation(facts))
     except UnknownLogError as error:
@@ -98,7 +104,7 @@ def _logs(facts: state.Facts) -> list[Path]:
 
 def _expectation(facts: state.Facts) -> Expectation:
     accepted = state.taken_as_is(facts)
-    used, config = facts.attempts[-1].backend, facts.at.config
+    used, config, settings = facts.attempts[-1].backend, facts.at.config, facts.at.settings
     # What the first attempt had to load.
     started = facts.identity.initial_checkpoint if facts.identity else None
     return Expectation(
@@ -118,6 +124,7 @@ def _expectation(facts: state.Facts) -> Expectation:
         ),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
         failed=_failed(facts),
+        saves_steps=facts.at.trainer.has_steps and settings.hook and settings.checkpoint_interval_min > 0,
         finished=trained_to(facts.attempts) >= facts.asked,
     )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from trainrelay.config import Config, Site, load_site
 from trainrelay.controller.job import sbatch_options
-from trainrelay.errors import SlurmError
+from trainrelay.errors import ConfigError, SlurmError
+from trainrelay.operations.analyze import use_knowledge
 from trainrelay.operations.submit import controller_job
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
@@ -37,6 +38,10 @@ _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network f
 
 def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iterator[tuple[str, CheckResult]]:
     """Each finding and what it is about; "": all of it."""
+    try:
+        use_knowledge(config)
+    except ConfigError as error:
+        yield "", CheckResult("fix", f"{error.source}: {'; '.join(error.problems)}")
     yield from _interpreter_checks(where)
     yield from _code_checks(where)
     plans = [plan.stage_plan(at) for at in where]

@@ -18,7 +18,7 @@ import orjson
 from trainrelay.analysis import analyze, from_json, read
 from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import LogError, TrainrelayError, UserError
-from trainrelay.operations.analyze import judge_stage
+from trainrelay.operations.analyze import judge_stage, use_knowledge
 from trainrelay.records import Analysis, Overview, Progress, RunReport, StageReport, Training
 from trainrelay.report import overview_html, run_html
 from trainrelay.system.files import content, make_folder, read_once, reading, write_bytes
@@ -107,6 +107,7 @@ def _write(path: Path, page: str) -> Path:
 
 
 def _stages(config: Config, run_name: str) -> tuple[StageReport, ...]:
+    use_knowledge(config)
     return tuple(_stage(StageContext(config, run_name, stage)) for stage in config.in_order(run_name))
 
 

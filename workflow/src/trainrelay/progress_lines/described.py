@@ -1,7 +1,7 @@
 """Lines of a training as the user describes them: by regular expressions, or as rows of CSV or JSON (pure).
 
 A named group or column is an epoch, its iteration, how many there are of each, or a metric; one whose name
-begins with val_, test_ or eval_ is of an evaluation. What names no epoch belongs to the epoch before it.
+begins or ends with val, test or eval is of an evaluation. What names no epoch belongs to the one before it.
 """
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ _COLUMNS = {
     "num_epochs": "epochs",
     **{"current_steps": "iter", "total_steps": "iters"},  # LLaMA-Factory
 }
-_EVALUATION = re.compile(r"(?:val|valid|validation|test|eval|metrics)[_/]", re.IGNORECASE)
-_TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)
+_EVALUATION = re.compile(
+    r"^(?:val|valid|validation|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$",
+    re.IGNORECASE,
+)
+_TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,8 @@ class LineSeen:
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of training and those of evaluation, without the words that say so."""
-    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if _EVALUATION.match(n)}
-    trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not _EVALUATION.match(n)}
+    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if _EVALUATION.search(n)}
+    trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not _EVALUATION.search(n)}
     return trained, evaluated
 
 
@@ -201,7 +204,18 @@ class RowReader(LineReader):
             self._names = cells
         elif found is None and len(cells) == len(self._names):
             found = dict(zip(self._names, cells, strict=True))
-        return {_COLUMNS.get(name.lower(), name): value for name, value in (found or {}).items()}
+        row = _of_phase(found) if found else {}
+        return {_COLUMNS.get(name.lower(), name): value for name, value in row.items()}
+
+
+def _of_phase(row: Mapping[str, object]) -> Mapping[str, object]:
+    """A row of `trainrelay export` says whether it is of an evaluation, or the mean of an epoch."""
+    match row.get("phase"):
+        case "val":
+            return {n if n in _COLUMNS else f"val_{n}": said for n, said in row.items() if n != "iteration"}
+        case "epoch":
+            return {name: said for name, said in row.items() if name not in ("step", "iteration")}
+    return row
 
 
 def _number(said: object) -> float | None:

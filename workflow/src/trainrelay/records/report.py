@@ -36,6 +36,7 @@ class Expectation:
     resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
     ended: tuple[EndClass, ...] = ()  # of each attempt, in order
     failed: tuple[str, ...] = ()  # how the trainer failed, of each attempt that saved a checkpoint before
+    saves_steps: bool = False  # trainrelay saves checkpoints within epochs, which the log does not show
     finished: bool = False  # its last checkpoint says so, whatever the log shows
 
 
@@ -169,6 +170,15 @@ class Analysis:
     by_iteration: bool = False  # the trainer counts iterations and no epochs
     explanation: Explanation | None = None
     curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
+
+    @property
+    def total_summary(self) -> MetricSummary | None:
+        """That of the total loss in training."""
+        return self.metrics.get("train", {}).get(self.total or "")
+
+    def total_curve(self, phase: Phase = "train") -> list[tuple[int, float]]:
+        """That of the total loss; empty where none is logged."""
+        return self.curves.get(phase, {}).get(self.total or "", [])
 
 
 # ---------------------------------------------------------------------- report

@@ -74,7 +74,7 @@ def _compared(title: str, trainings: Sequence[Training]) -> Iterator[Comparison]
 def _curves(analysis: Analysis, scale: int) -> dict[str, Curve]:
     """What is compared, by its title: the total loss and the validation's scores."""
     train, val = analysis.curves.get("train", {}), analysis.curves.get("val", {})
-    chosen = {"Total loss": train.get(analysis.total or "loss", [])}
+    chosen = {"Total loss": analysis.total_curve()}
     chosen |= {name: val[name] for name in naming.validation_scores(train, val)}
     return {title: [(step / scale, y) for step, y in curve] for title, curve in chosen.items() if curve}
 
@@ -89,9 +89,9 @@ def _line(name: str, analysis: Analysis) -> str:
     epoch = f"{came.epoch}/{came.epochs}" if came.epochs else str(came.epoch)
     if analysis.by_iteration:
         epoch = f"iter {came.iteration}" + (f"/{came.iters_per_epoch}" if came.iters_per_epoch else "")
-    total = analysis.metrics.get("train", {}).get(analysis.total or "")
+    total = analysis.total_summary
     loss = f"{number(total.first)} -> {number(total.last)}" if total else "-"
-    course = _course([value for _, value in analysis.curves.get("train", {}).get(analysis.total or "", ())])
+    course = _course([value for _, value in analysis.total_curve()])
     return f"| {text(name)} | {verdict.kind} | {epoch} | {loss} | {course} | {text(verdict.reason)} |\n"
 
 

@@ -99,8 +99,7 @@ def overall(stage: StageReport) -> list[tuple[str, MetricSummary]]:
 
 def total(stage: StageReport) -> MetricSummary | None:
     """The total loss of training, if it was logged."""
-    found = stage.analysis
-    return found.metrics.get("train", {}).get(found.total or "loss") if found else None
+    return stage.analysis.total_summary if stage.analysis else None
 
 
 def _ends(summary: MetricSummary) -> str:

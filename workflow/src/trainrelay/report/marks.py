@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from trainrelay.analysis import naming
@@ -12,7 +13,7 @@ from trainrelay.report.details import last_seen, steps_per_epoch, trained_s
 from trainrelay.report.formatting import is_usable, learning_rate
 
 DROP = 0.6  # a learning rate that falls at once to this part of what it was, or lower, has dropped
-SAME = 0.01  # it was constant before: a cosine or linear schedule falls at each step
+SAME = 0.01  # what falls by more without a drop is smooth, as a cosine is
 MOST_RESTARTS = 50  # of a log, the last ones; the card has their number
 MOST_DROPS = 12  # a schedule that drops more often is no schedule of steps
 
@@ -73,12 +74,16 @@ def _restarts_of_log(analysis: Analysis) -> Iterator[Mark]:
 def _drops(analysis: Analysis) -> list[Mark]:
     curves = analysis.curves.get("train", {})
     curve = next((curves[name] for name in curves if naming.is_learning_rate(name) and curves[name]), [])
-    found = [
-        Mark("rate", step, f"learning rate {learning_rate(before)} → {learning_rate(value)}")
-        for (_, earlier), (_, before), (step, value) in zip(curve, curve[1:], curve[2:], strict=False)
-        if is_usable(before) and 0 < value <= DROP * before and abs(earlier - before) <= SAME * before
+    falls = [
+        (step, before, value)
+        for (_, before), (step, value) in pairwise(curve)
+        if is_usable(before) and value < (1 - SAME) * before
     ]
-    return found if len(found) <= MOST_DROPS else []
+    drops = [(step, before, value) for step, before, value in falls if 0 < value <= DROP * before]
+    if len(drops) < len(falls) or len(drops) > MOST_DROPS:
+        return []
+    words = "learning rate {} → {}"
+    return [Mark("rate", step, words.format(*map(learning_rate, values))) for step, *values in drops]
 
 
 def clock(stage: StageReport) -> Iterator[tuple[int, float, int, float]]:

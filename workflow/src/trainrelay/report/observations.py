@@ -93,7 +93,7 @@ def finding_line(finding: Finding) -> str:
 
 def _convergence(analysis: Analysis) -> list[Observation]:
     found = _of(analysis, "convergence", "divergence")
-    summary = analysis.metrics.get("train", {}).get(analysis.total or "")
+    summary = analysis.total_summary
     if not found and summary is None:
         return []
     doubtful = _of(analysis, "negative-cross-entropy")

@@ -69,11 +69,10 @@ def _span(analysis: Analysis) -> tuple[int, int] | None:
 
 
 def _total(analysis: Analysis) -> Panel:
-    name = analysis.total or "loss"
     # Beside the means of whole epochs, the rows are something else.
-    rows = "training (medians)" if analysis.curves.get("epoch", {}).get(name) else "training"
+    rows = "training (medians)" if analysis.total_curve("epoch") else "training"
     labels: dict[Phase, str] = {"train": rows, "epoch": "epoch mean", "val": "validation"}
-    curves = {label: analysis.curves.get(phase, {}).get(name, []) for phase, label in labels.items()}
+    curves = {label: analysis.total_curve(phase) for phase, label in labels.items()}
     return Panel("Total loss", tuple(Line(label, curve) for label, curve in curves.items() if curve))
 
 
@@ -100,7 +99,7 @@ def _components(names: list[str], curves: Mapping[str, Curve]) -> Iterator[Panel
     shown = {name for found in layers for name in found}
     for group, families in grouped(name for name in names if name not in shown).items():
         lines = [family_mean(label, members, curves) for label, members in families.items()]
-        no_losses = not group and not any("loss" in line.label.lower() for line in lines)
+        no_losses = not group and not any(naming.is_loss(line.label) for line in lines)
         yield _highest_lines("Other metrics" if no_losses else group_title(group), lines)
 
 

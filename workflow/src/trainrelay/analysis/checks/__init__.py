@@ -15,7 +15,7 @@ from trainrelay.analysis.checks.learning_rate import learning_rate
 from trainrelay.analysis.checks.progress import attempts, backend, progress
 from trainrelay.analysis.checks.resume import gaps, initial_checkpoint, partial_load, redone, resume
 from trainrelay.analysis.checks.scaling import scaling, sum_identity
-from trainrelay.analysis.checks.speed import data_time, memory, step_time
+from trainrelay.analysis.checks.speed import checkpoint_cadence, data_time, memory, step_time
 from trainrelay.analysis.checks.validation import validation
 from trainrelay.analysis.checks.validation_metric import validation_metric
 
@@ -43,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     step_time,
     data_time,
     memory,
+    checkpoint_cadence,
     sum_identity,
     scaling,
     partial_load,

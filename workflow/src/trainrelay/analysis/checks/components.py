@@ -8,6 +8,7 @@ from dataclasses import replace
 from statistics import median
 
 from trainrelay.analysis.case import Case, Column, Family
+from trainrelay.analysis.checks.causes import as_one, one_per_cause
 from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.numbers import (
     JITTERS,
@@ -37,11 +38,7 @@ def components(case: Case) -> Iterator[Finding]:
     found = [_course(case, one) if any(one.values) else _zero(case, one) for one in there]
     alarms = [finding for finding in found if finding.severity == "warning"]
     if len(alarms) > MOST_ALARMS:
-        worst = max(alarms, key=lambda finding: float(finding.evidence.get("change", 0.0)))
-        more = f"; the same holds for {len(alarms) - 1} more of {len(there)}."
-        names = [finding.metric for finding in alarms]
-        message = worst.message.removesuffix(".") + more
-        yield replace(worst, message=message, evidence={**worst.evidence, "families": names})
+        yield as_one(max(alarms, key=lambda one: float(one.evidence.get("change", 0.0))), alarms)
     yield from (one for one in found if one not in alarms or len(alarms) <= MOST_ALARMS)
 
 
@@ -107,6 +104,7 @@ def _finding(
     return Finding("components", severity, message, family.metric, None, {**about, **evidence}, advice)
 
 
+@one_per_cause
 def lost_terms(case: Case) -> Iterator[Finding]:
     """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves.
 

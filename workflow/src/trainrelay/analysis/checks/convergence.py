@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from statistics import median
 
 from trainrelay.analysis.case import Case, kept
@@ -24,6 +24,7 @@ from trainrelay.analysis.numbers import (
     best_level,
     capital,
     count,
+    enumerated,
     finite,
     head_level,
     percent,
@@ -33,7 +34,7 @@ from trainrelay.analysis.numbers import (
     text,
     wobble,
 )
-from trainrelay.records import Finding, Row, Severity
+from trainrelay.records import Finding, Severity
 
 FIRST_POINTS = 0.03  # of all; a single high one is no course
 HARDLY = 0.03  # of the start; a training that has most of its time before it loses more
@@ -53,6 +54,7 @@ FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
 SPIKE_WINDOW = 25  # values before a place: few enough to follow the descent
 SPIKE_FEWEST = 5  # values before a place, to know what is usual there
 SPIKE_HEIGHT = 2.0  # times the median before
+SPIKE_LINES = 5  # in a row; more are a hump
 SPIKE_SPREAD = 10.0  # times the median distance from that median
 MANY_SPIKES = 3  # one or two are worth a note only
 SPIKE_SHARE = 0.01  # of all lines, from which on they are no rare batches
@@ -109,7 +111,7 @@ def levels(case: Case) -> Levels | None:
     body = values[math.ceil(FIRST_POINTS * len(values)) :]
     third = max(1, len(body) // 3)
     best, now = best_level(values), tail_level(values)
-    hump, top = _hump(values, noise) or (None, 0)
+    hump, top = _hump(_calm(case, case.total, values), noise) or (None, 0)
     rose = risen_from(values, best + min(abs(best) / 2, (now - best) / 4))
     return Levels(
         case.total,
@@ -142,6 +144,18 @@ def _where(case: Case, points: int, at: int) -> str | None:
     if at >= points or len(rows) != points:
         return None if at >= points else f"epoch {case.epoch_means(case.total or '')[at][0]}"
     return case.where(rows[at])
+
+
+def _calm(case: Case, total: str, values: list[float]) -> list[float]:
+    """The values, but spikes of a few lines as what was usual before: a hump lasts, as whole epochs do."""
+    if values is not case.column(total).values or case.log.epochs_only:
+        return values
+    calm, found = [*values], _spiking(case, total)
+    for _, run in groupby(enumerate(found), key=lambda one: one[1] - one[0]):
+        lines = [at for _, at in run]
+        for at in lines if len(lines) <= SPIKE_LINES else ():
+            calm[at] = found[at]
+    return calm
 
 
 def _hump(values: list[float], noise: float) -> tuple[tuple[float, float, float], int] | None:
@@ -192,6 +206,11 @@ def divergence(case: Case) -> Iterator[Finding]:
 def convergence(case: Case) -> Iterator[Finding]:
     """First -> now, as a share; a warning where it does not fall or rises again."""
     found = levels(case)
+    if case.total is None and case.train:
+        there = f" (but {enumerated(case.losses)})" if case.losses else ""
+        message = f"No total loss is known{there}: its course was not judged."
+        advice = "Log it as `loss`, or name it in a knowledge file (docs/judgement.md)."
+        yield Finding("convergence", "info", message, None, None, {"enough": False}, advice)
     if found is None or found.diverged:
         return
     if found.points < found.points_to_judge:
@@ -289,35 +308,37 @@ def plateau(case: Case) -> Iterator[Finding]:
     )
 
 
-Spike = tuple[Row, float, float]  # where, value, what was usual
-
-
 def spikes(case: Case) -> Iterator[Finding]:
     """Values far above those before them: info for a few, a warning where they come often."""
-    found = list(_spikes(case.points(case.total))) if case.total else []
+    found = _spiking(case, case.total) if case.total else {}
     if not found:
         return
-    row, value, usual = max(found, key=lambda spike: spike[1] / spike[2])
+    column = case.column(case.total or "")
+    at = max(found, key=lambda one: column.values[one] / found[one])
+    value, usual, where = column.values[at], found[at], case.where(column.rows[at])
     often = len(found) >= SPIKE_SHARE * len(case.train) or value >= SPIKE_HIGH * usual
     yield Finding(
         "spikes",
         "warning" if len(found) >= MANY_SPIKES and often else "info",
-        f"{count(len(found), 'loss spike')}; the highest is {text(value)} at {case.where(row)},"
+        f"{count(len(found), 'loss spike')}; the highest is {text(value)} at {where},"
         f" where {text(usual)} was usual.",
         metric=case.total,
-        where=case.where(row),
+        where=where,
         evidence={"count": len(found), "highest": value, "usual": usual},
         advice="Look for broken samples and at the gradient norm there; a lower clip value dampens spikes.",
     )
 
 
-def _spikes(points: list[tuple[Row, float]]) -> Iterator[Spike]:
-    before: deque[float] = deque(maxlen=SPIKE_WINDOW)
-    for row, value in points:
+@kept
+def _spiking(case: Case, total: str) -> dict[int, float]:
+    """Which of the values are spikes, and what was usual there."""
+    found, before = dict[int, float](), deque[float](maxlen=SPIKE_WINDOW)
+    for at, value in enumerate(case.column(total).values):
         if len(before) >= SPIKE_FEWEST and value > 0:
             usual = median(before)
             high = usual > 0 and value > SPIKE_HEIGHT * usual
             if high and value > usual + SPIKE_SPREAD * median(abs(one - usual) for one in before):
-                yield row, value, usual
+                found[at] = usual
         if not math.isnan(value):  # it would spoil the median
             before.append(value)
+    return found

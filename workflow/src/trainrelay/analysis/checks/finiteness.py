@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from trainrelay.analysis.case import Case, kept
+from trainrelay.analysis.checks.causes import one_per_cause
+from trainrelay.analysis.naming import is_loss
 from trainrelay.analysis.numbers import finite, percent, text
 from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import Finding, Phase, Row, Severity
@@ -20,17 +22,13 @@ ADVICE = "Go back to the last checkpoint before this place; lower the learning r
 RowValue = tuple[Row, float]
 
 
+@one_per_cause
 def non_finite(case: Case) -> Iterator[Finding]:
     """NaN or Inf in a loss or the gradient norm spoils the weights; elsewhere it is a warning."""
     found = {name: bad for name in case.names if name not in case.twins and (bad := case.column(name).bad)}
-    together: dict[tuple[int, object], list[str]] = {}  # what began at the same row has one cause
+    losses = frozenset(case.losses)
     for name, bad in found.items():
-        kind = NORM if name == NORM else name in case.losses
-        together.setdefault((bad[0][0].step, kind), []).append(name)
-    for names in together.values():
-        terms = [name for name in names if name != case.total]
-        lead = terms[0] if len(terms) == 1 else names[0] if case.total not in names else case.total
-        yield _non_finite(case, lead, found[lead], "train", critical=lead in case.losses, also=len(names) - 1)
+        yield _non_finite(case, name, bad, "train", critical=name in losses)
     yield from _other_rows(case, set(found))
 
 
@@ -40,7 +38,7 @@ def _other_rows(case: Case, said: set[str]) -> Iterator[Finding]:
     phases: tuple[Phase, ...] = ("epoch", "val")
     for phase in phases:
         for name, column in case.columns[phase].items():
-            judged = name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
+            judged = name not in case.twins and (phase == "epoch" or name == case.total or is_loss(name))
             if judged and name not in said and (bad := column.bad):
                 still = phase == "epoch" and bad[-1][0] is column.rows[-1]
                 said.add(name)
@@ -76,12 +74,9 @@ def _mixed_precision(case: Case) -> bool:
     return named or "Fp16" in str(config.get("optimizer_config.type"))
 
 
-def _non_finite(
-    case: Case, name: str, bad: list[RowValue], phase: Phase, *, critical: bool, also: int = 0
-) -> Finding:
+def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, critical: bool) -> Finding:
     row, value = bad[0]
     more = f" and at {len(bad) - 1} later logged places" if len(bad) > 1 else ""
-    more += f", as {'is' if also == 1 else 'are'} {also} more from there on" if also else ""
     severity, why = _norm(case, bad, phase) if name == NORM else ("critical" if critical else "warning", "")
     return Finding(
         "non-finite",
@@ -95,6 +90,7 @@ def _non_finite(
     )
 
 
+@one_per_cause
 def clamped_infinity(case: Case) -> Iterator[Finding]:
     """A finite value near the largest float: an infinity that nan_to_num clamped."""
     for name in case.losses:

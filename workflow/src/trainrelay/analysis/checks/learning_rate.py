@@ -111,6 +111,7 @@ ROUNDED = {
 }
 OTHERWISE = ("", 1e-12, 1e-3)  # text logs print four significant digits
 AT_ONCE = 0.5  # of the rate before
+WORKING = 0.05  # of its peak: below, a smooth schedule ends
 RISEN = 2.0  # times the rate before a resume: said, for the epochs may have been raised
 ROWS_TO_MIND = 2  # a single one may be a line that was cut
 
@@ -134,7 +135,7 @@ def learning_rate(case: Case) -> Iterator[Finding]:
     mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
     if len(mismatches) >= ROWS_TO_MIND:
         yield _mismatch(case, mismatches, len(judged))
-    elif not schedules and len(again := list(_warmed_again(judged))) == 1:
+    elif not schedules and (again := _warmed_again(points)):
         yield _again(case, *again[0])
     else:
         yield _course(case, points, schedules[0] if schedules else None)
@@ -220,13 +221,19 @@ def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
     )
 
 
-def _warmed_again(points: list[tuple[Row, float]]) -> Iterator[tuple[Row, float]]:
-    """Where it fell to less than half at once and then climbed; cycles do so often. And the rate before."""
-    for (_, before), (row, low), (_, more), (_, most) in zip(
+def _warmed_again(points: list[tuple[Row, float]]) -> list[tuple[Row, float]]:
+    """Where it fell to less than half at once and then climbed, and the rate before: once, or only where the
+    training was resumed. Cycles do so often."""
+    found, resumed, peak = list[tuple[Row, float]](), True, 0.0
+    for (old, before), (row, low), (_, more), (_, most) in zip(
         points, points[1:], points[2:], points[3:], strict=False
     ):
-        if low < AT_ONCE * before and low < more < most and 2 * low < most:
-            yield row, before
+        again, peak = old.segment != row.segment, max(peak, before)
+        works = again or before > WORKING * peak
+        if works and low < AT_ONCE * before and low < more < most and 2 * low < most:
+            found.append((row, before))
+            resumed &= again
+    return found if resumed or len(found) == 1 else []
 
 
 def _again(case: Case, row: Row, before: float) -> Finding:

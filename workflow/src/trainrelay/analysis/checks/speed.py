@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
-from statistics import median
+from statistics import median, median_low
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import percent, risen_from, text
@@ -16,6 +16,7 @@ EDGE = 5  # lines at both ends that are no level
 NEAR = 50  # lines on each side of a place, of which the median is a level
 SLOWER = 1.3  # times the step time before
 WAITING = 0.35  # of the step time
+AT_RISK_H = 2.0  # of work between two checkpoints
 GROWN = 0.03  # from the half of a training to three quarters, and again to its end
 
 
@@ -68,6 +69,24 @@ def memory(case: Case) -> Iterator[Finding]:
     message = f"GPU memory grows: {text(settled)} MB until {where}, {text(end)} MB now."
     advice = "Look for tensors that are kept from step to step, as losses summed up without .item() are."
     yield Finding("memory", "warning", message, "memory", where, {"settled": settled, "now": end}, advice)
+
+
+def checkpoint_cadence(case: Case) -> Iterator[Finding]:
+    """How much work a crash costs, where the log shows its checkpoints and the time of a step."""
+    rows, times = _judged(case, "time")
+    saves = [m for m in case.log.markers if m.kind == "saved" and not case.expectation.saves_steps]
+    steps = {m.iteration or (m.epoch or 0) * (case.log.iters_per_epoch or 0) for m in saves}
+    later = sorted(step for step in steps if rows and step > rows[0].step)
+    begun = rows[0].step - (case.log.interval or 0) if rows else 0
+    apart = median_low([after - before for before, after in pairwise([begun, *later])]) if later else 0
+    hours = apart * median(times or [0.0]) / 3600
+    if hours > AT_RISK_H:
+        message = (
+            f"Checkpoints are {apart:,} iterations apart, {text(hours)} h of work that a crash may cost."
+        )
+        advice = f"Save one every {max(1, int(apart / hours)):,} iterations, about an hour."
+        evidence = {"iterations": apart, "hours": hours}
+        yield Finding("checkpoint-cadence", "info", message, None, None, evidence, advice)
 
 
 def _judged(case: Case, metric: str) -> tuple[list[Row], list[float]]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.checks.validation_metric import learns
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
+from trainrelay.analysis.numbers import (
+    FALL,
+    LATER_EVALUATIONS,
+    clearly_worse,
+    count,
+    enumerated,
+    reduction,
+    text,
+)
 from trainrelay.records import Finding, Phase
 
 RISE = 0.05  # above the best: meant to be above how evaluations differ by chance
@@ -16,15 +24,16 @@ MUCH_HIGHER = 0.5  # 18.45 against 15.23, a fifth above, was fine in one keypoin
 EVALUATIONS = 5  # to see a course
 TRAINED = 1 / 3  # of the training loss, that fell meanwhile
 MOVED = 0.1  # of the first validation loss: less may be chance
-MOST_NAMED = 3  # terms in one sentence
 
 
 @dataclass(frozen=True, slots=True)
 class LossPair:
-    """The same sum in both phases, at the epochs that have both. `note` says why it is not the total."""
+    """The same sum in both phases, `at` the epochs that have both, or the iterations, as `unit` says. `note`
+    says why it is not the total."""
 
+    unit: str
     what: str
-    epochs: list[int]
+    at: list[int]
     train: list[float]
     val: list[float]
     note: str = ""
@@ -54,25 +63,25 @@ def _unmoved(pair: LossPair, best: int) -> bool:
 
 def _still(pair: LossPair, best: int) -> Finding:
     message = (
-        f"Validation {_what(pair)} does not move: {_course(pair.val)} ({text(pair.val[best])} at best, epoch"
-        f" {pair.epochs[best]}), while training went {_course(pair.train)}"
+        f"Validation {_what(pair)} does not move: {_course(pair.val)} ({text(pair.val[best])} at best,"
+        f" {pair.unit} {pair.at[best]}), while training went {_course(pair.train)}"
     )
     advice = "What is learned does not carry over: check that both kinds of data are prepared alike."
     return _finding(pair, best, message, advice)
 
 
 def _risen(pair: LossPair, best: int) -> Finding:
-    onset, fell = pair.epochs[best], reduction(pair.train[best], pair.train[-1]) >= FALL
+    onset, fell = f"{pair.unit} {pair.at[best]}", reduction(pair.train[best], pair.train[-1]) >= FALL
     message = (
-        f"{'Overfitting' if fell else 'The validation loss rises'} from epoch {onset} on: validation"
-        f" {_what(pair)} was best there ({text(pair.val[best])}) and is {text(pair.val[-1])} at epoch"
-        f" {pair.epochs[-1]}, while training went {text(pair.train[best])} -> {text(pair.train[-1])}"
+        f"{'Overfitting' if fell else 'The validation loss rises'} from {onset} on: validation"
+        f" {_what(pair)} was best there ({text(pair.val[best])}) and is {text(pair.val[-1])} at {pair.unit}"
+        f" {pair.at[-1]}, while training went {text(pair.train[best])} -> {text(pair.train[-1])}"
     )
     advice = (
-        f"Keep the checkpoint of epoch {onset}; more data or augmentation, stronger weight decay or fewer"
+        f"Keep the checkpoint of {onset}; more data or augmentation, stronger weight decay or fewer"
         " epochs help."
         if fell
-        else f"Keep the checkpoint of epoch {onset}; lower the learning rate."
+        else f"Keep the checkpoint of {onset}; lower the learning rate."
     )
     return _finding(pair, best, message, advice)
 
@@ -81,7 +90,7 @@ def _wide(pair: LossPair, best: int, *, calm: bool) -> Finding:
     """`calm`: validation keeps its best loss, and a score rises."""
     message = (
         f"Validation {_what(pair)} is much higher than in training, a sign of overfitting:"
-        f" {text(pair.val[-1])} against {text(pair.train[-1])} at epoch {pair.epochs[-1]} (more than"
+        f" {text(pair.val[-1])} against {text(pair.train[-1])} at {pair.unit} {pair.at[-1]} (more than"
         f" {MUCH_HIGHER:.0%} above counts as much)"
     )
     advice = "Check that both are prepared alike; else more data, augmentation or weight decay."
@@ -92,7 +101,7 @@ def _follows(case: Case, pair: LossPair, best: int) -> Finding:
     follows = "went" if case.failed or reduction(pair.val[0], pair.val[-1]) < FALL else "follows training:"
     message = (
         f"Validation {_what(pair)} {follows} {_course(pair.val)} against {_course(pair.train)}"
-        if len(pair.epochs) > 1
+        if len(pair.at) > 1
         else f"Validation {_what(pair)} is {text(pair.val[0])} against {text(pair.train[0])} in training"
     )
     return _finding(pair, best, message, "")
@@ -112,16 +121,16 @@ def _finding(pair: LossPair, best: int, message: str, advice: str) -> Finding:
         "warning" if advice else "info",
         message + (f"; {pair.note}." if pair.note else "."),
         metric="loss" if pair.what == "loss" else None,
-        where=f"epoch {pair.epochs[best]}" if advice else None,
+        where=f"{pair.unit} {pair.at[best]}" if advice else None,
         evidence={
             "train": pair.train[-1],
             "val": pair.val[-1],
-            "best_epoch": pair.epochs[best],
+            f"best_{pair.unit}": pair.at[best],
             "best": pair.val[best],
             "train_at_best": pair.train[best],
-            "evaluations": len(pair.epochs),
+            "evaluations": len(pair.at),
             "comparable": not pair.note,
-            "enough": len(pair.epochs) > 1,
+            "enough": len(pair.at) > 1,
         },
         advice=advice,
     )
@@ -133,7 +142,7 @@ def _finding(pair: LossPair, best: int, message: str, advice: str) -> Finding:
 def _loss_pair(case: Case) -> LossPair | None:
     """The totals where nothing shows that they are made of other terms, else the sum of the terms that both
     have."""
-    if case.by_iteration or not case.rows("val"):
+    if not case.rows("val"):
         return None
     train, val = _terms(case, "train"), _terms(case, "val")
     if case.total and case.total in case.columns["val"] and (train == val or not (train and val)):
@@ -145,15 +154,9 @@ def _loss_pair(case: Case) -> LossPair | None:
     note = (
         f"the total losses are not comparable (training has {count(len(train), 'term')},"
         f" validation {count(len(val), 'term')}),"
-        f" so what both have is compared: {_named(common)}"
+        f" so what both have is compared: {enumerated(common)}"
     )
-    return _aligned(case, common, _named(common), note)
-
-
-def _named(terms: Sequence[str]) -> str:
-    """Up to three names, and how many more."""
-    more = len(terms) - MOST_NAMED
-    return ", ".join(terms[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return _aligned(case, common, enumerated(common), note)
 
 
 def _terms(case: Case, phase: Phase) -> set[str]:
@@ -162,19 +165,17 @@ def _terms(case: Case, phase: Phase) -> set[str]:
 
 def _aligned(case: Case, names: list[str], what: str, note: str) -> LossPair | None:
     train, val = _sums([case.epoch_means(n) for n in names]), _sums([case.validation_means(n) for n in names])
-    epochs = [
-        epoch for epoch in train if epoch in val and math.isfinite(train[epoch]) and math.isfinite(val[epoch])
-    ]
-    if not epochs:
+    both = [at for at in train if at in val and math.isfinite(train[at]) and math.isfinite(val[at])]
+    if not both:
         return None
-    return LossPair(what, epochs, [train[epoch] for epoch in epochs], [val[epoch] for epoch in epochs], note)
+    return LossPair(case.unit, what, both, [train[at] for at in both], [val[at] for at in both], note)
 
 
 def _sums(terms: list[Means]) -> dict[int, float]:
-    """By epoch, where every term is there."""
-    by_epoch = [dict(means) for means in terms]
+    """At each place where every term is there."""
+    by_place = [dict(means) for means in terms]
     return {
-        epoch: sum(means[epoch] for means in by_epoch)
-        for epoch in by_epoch[0]
-        if all(epoch in means for means in by_epoch)
+        at: sum(means[at] for means in by_place)
+        for at in by_place[0]
+        if all(at in means for means in by_place)
     }

@@ -10,7 +10,7 @@ from itertools import combinations
 from statistics import median
 
 from trainrelay.analysis.case import Case, Means, kept
-from trainrelay.analysis.naming import earlier_layers, overall_score
+from trainrelay.analysis.naming import earlier_layers, is_loss, overall_score
 from trainrelay.analysis.numbers import (
     FALL,
     LATER_EVALUATIONS,
@@ -133,7 +133,7 @@ def direction(case: Case, name: str) -> int | None:
 
     Losses have their own checks, and the predictions of earlier decoder layers are not used.
     """
-    if "loss" in name or name in case.twins or earlier_layers(name, case.columns["val"]):
+    if is_loss(name) or name in case.twins or earlier_layers(name, case.columns["val"]):
         return None
     known = case.knowledge.known(name)
     if known is not None:
@@ -172,16 +172,15 @@ def _stuck(found: list[MetricHistory], severity: Severity) -> Finding:
 
 def _worse(case: Case, one: MetricHistory, more: int, severity: Severity) -> Finding:
     (at, best), now = one.points[one.best], one.points[-1][1]
-    word = "iter" if case.by_iteration else "epoch"
     falls = _loss_since(case, at)
     while_loss = f", while the {falls[0]} fell from {text(falls[1])} to {text(falls[2])}" if falls else ""
     return Finding(
         "validation-metric",
         severity,
-        f"{one.name} got worse: {text(best)} at {word} {at}, its best, {text(now)} now{while_loss}"
+        f"{one.name} got worse: {text(best)} at {case.unit} {at}, its best, {text(now)} now{while_loss}"
         f"{f'; so did {more} more' if more else ''}.",
         metric=one.name,
-        where=f"{word} {at}",
+        where=f"{case.unit} {at}",
         evidence={"best": best, "best_at": at, "now": now, "loss_falls": falls is not None},
         advice="Choose the checkpoint by this metric, not by the loss; where the loss still falls, it no"
         " longer measures what matters (overfitting, or terms that pull apart).",
@@ -189,15 +188,15 @@ def _worse(case: Case, one: MetricHistory, more: int, severity: Severity) -> Fin
 
 
 def _loss_since(case: Case, at: int) -> tuple[str, float, float] | None:
-    """The validation loss, else the training loss, where it fell since an epoch."""
-    if case.total is None or case.by_iteration:
+    """The validation loss, else the training loss, where it fell since then."""
+    if case.total is None:
         return None
     means = {
         "validation loss": case.validation_means(case.total),
         "training loss": case.epoch_means(case.total),
     }
     for name, points in means.items():
-        since = [value for epoch, value in points if epoch >= at and math.isfinite(value)]
+        since = [value for place, value in points if place >= at and math.isfinite(value)]
         if len(since) > 1:
             return (name, since[0], since[-1]) if reduction(since[0], since[-1]) >= FALL else None
     return None

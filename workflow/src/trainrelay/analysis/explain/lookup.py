@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trainrelay.analysis.explain.groups import about, zero_words
-from trainrelay.analysis.knowledge import packaged
+from trainrelay.analysis.knowledge import every
 from trainrelay.analysis.knowledge.model import Knowledge, KnownSign, Meaning, PrintedField
 from trainrelay.analysis.naming import split
 from trainrelay.errors import UserError
@@ -24,12 +24,13 @@ def explain_words(words: Sequence[str]) -> Explanation:
         if not sections:
             raise UserError(_unknown(word))
     names = dict.fromkeys(name for _, sections in found for name, _ in sections)
-    return Explanation(", ".join(names), tuple(section for _, sections in found for _, section in sections))
+    alone = f"{', '.join(names)}; a name alone does not tell which model logs it"
+    return Explanation(alone, tuple(section for _, sections in found for _, section in sections))
 
 
 def _sections(word: str) -> Iterator[tuple[str, Section]]:
     """The name of a file, and its section."""
-    for knowledge in packaged():
+    for knowledge in every():
         fields = [Explained(field.name, field.text) for field in knowledge.progress if _asked(field, word)]
         items = (*_metric(knowledge, word), *fields)
         if items:
@@ -92,7 +93,7 @@ def _with_group(word: str) -> list[str]:
     """The names that lack nothing but their group: `track.frame_0_loss_cls_0` of `frame_0_loss_cls_0`."""
     return [
         name
-        for knowledge in packaged()
+        for knowledge in every()
         for group in knowledge.groups
         if knowledge.known(name := f"{group}.{word.lower()}")
     ]
@@ -100,7 +101,7 @@ def _with_group(word: str) -> list[str]:
 
 def _names() -> list[str]:
     """What may have been meant: names of metrics and of fields."""
-    fields = [field.name for knowledge in packaged() for field in knowledge.progress]
-    metrics = [meaning for knowledge in packaged() for meaning in knowledge.metrics]
+    fields = [field.name for knowledge in every() for field in knowledge.progress]
+    metrics = [meaning for knowledge in every() for meaning in knowledge.metrics]
     names = [name for meaning in metrics for name in meaning.examples or [meaning.pattern]]
     return list(dict.fromkeys([*names, *fields]))

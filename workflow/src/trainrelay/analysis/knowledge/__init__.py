@@ -1,4 +1,4 @@
-"""What is normal: packaged files, one per model family and per family of log formats."""
+"""What is normal: packaged files, one per model family and per family of log formats, and your own."""
 
 from __future__ import annotations
 
@@ -22,16 +22,34 @@ def packaged() -> tuple[Knowledge, ...]:
     return tuple(Knowledge.model_validate(yaml.load(text, loader)) for text in texts)  # noqa: S506 - a safe one
 
 
+_own: list[Knowledge] = []
+
+
+def learn(files: Iterable[Knowledge]) -> None:
+    """Has your own files laid over those of the package, in all that follows."""
+    _own[:] = files
+    _titles.cache_clear()
+
+
+def every() -> tuple[Knowledge, ...]:
+    """Your own files, then those of the package."""
+    return (*_own, *packaged())
+
+
 def best_for(names: Sequence[str]) -> Knowledge:
-    """The file that recognises most of the metrics; an empty one if none recognises any."""
-    best = max(packaged(), key=lambda knowledge: knowledge.recognises(names), default=Knowledge())
-    return best if best.recognises(names) else Knowledge()
+    """The file that recognises most of the metrics, an empty one if none recognises any; over it those of
+    your own that recognise any."""
+    best = max(packaged(), key=lambda knowledge: knowledge.recognises(names))
+    found = best if best.recognises(names) else Knowledge()
+    for own in (own for own in reversed(_own) if own.recognises(names)):
+        found = own.over(found)
+    return found
 
 
 @cache
 def _titles() -> Mapping[str, str]:
     """The titles of the groups that a file knows, in the files' order."""
-    return {key: group.title for knowledge in packaged() for key, group in knowledge.groups.items()}
+    return {key: group.title for knowledge in every() for key, group in knowledge.groups.items()}
 
 
 def group_title(group: str) -> str:

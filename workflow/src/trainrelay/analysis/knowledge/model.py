@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from trainrelay.analysis.naming import UNSCALED, split
+from trainrelay.analysis.naming import UNSCALED, is_adversarial, is_loss, split
 from trainrelay.analysis.numbers import text
 
 Zero = Literal["never", "stage 1", "switch", "often", "always"]
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class _Frozen(BaseModel):
@@ -42,7 +53,7 @@ class Meaning(_Frozen):
     """What a family of metrics means. `examples` are names that `pattern` matches, as a log prints them; none
     are given where it is a name itself. A metric that is given no `family` is one by itself."""
 
-    pattern: str
+    pattern: Pattern
     examples: tuple[str, ...] = ()
     group: str
     family: str = ""
@@ -71,7 +82,7 @@ class PrintedField(_Frozen):
 
     key: str
     name: str
-    words: tuple[str, ...]
+    words: tuple[Pattern, ...]
     text: str
 
 
@@ -97,9 +108,12 @@ class KnownSign(_Frozen):
     text: str
     checks: tuple[str, ...]
     judge: Literal["findings", "falls", "steepest"] = "findings"
-    falls: tuple[str, ...] = ()
-    about: str = ""
+    falls: tuple[Pattern, ...] = ()
+    about: Pattern = ""
     stage: Literal["any", "stage 1"] = "any"
+
+
+ONE_OF = ("balance", "measured_by", "total", "stage_two", "signs")
 
 
 class Knowledge(_Frozen):
@@ -108,25 +122,30 @@ class Knowledge(_Frozen):
     `coefficients` maps a loss to the trainer's argument that scales it, `balance` names the two groups of
     losses that should fall together, `measured_by` is the pattern of the scores that measure what both train:
     while one rises, a loss that rises is no alarm. `stage_two` is the pattern of metrics that are not there
-    before UniAD's second stage. An empty one still sorts metrics by their names.
+    before UniAD's second stage. `total` is the metric that is the total loss, or `sum of losses` where a
+    trainer logs none and trains on their sum. An empty one still sorts metrics by their names.
     """
 
     name: str = ""
-    recognised_by: tuple[str, ...] = ()
+    recognised_by: tuple[Pattern, ...] = ()
     formats: tuple[str, ...] = ()
     groups: dict[str, Group] = {}
     metrics: tuple[Meaning, ...] = ()
     coefficients: dict[str, str] = {}
     balance: tuple[str, ...] = ()
-    measured_by: str = ""
-    stage_two: str = ""
+    measured_by: Pattern = ""
+    total: str = ""
+    stage_two: Pattern = ""
     progress: tuple[PrintedField, ...] = ()
     concepts: tuple[Concept, ...] = ()
     signs: tuple[KnownSign, ...] = ()
 
     def recognises(self, names: Sequence[str]) -> int:
-        """How many of the metrics have a name by which this model is known."""
-        return sum(any(re.fullmatch(pattern, name) for pattern in self.recognised_by) for name in names)
+        """How many of the metrics have a name by which this model is known: one of its metrics, if no other
+        is given."""
+        own = () if self.formats else (meaning.pattern for meaning in self.metrics)
+        patterns = self.recognised_by or tuple(own)
+        return sum(any(re.fullmatch(pattern, name) for pattern in patterns) for name in names)
 
     def of(self, name: str) -> Meaning:
         """What a metric means; by its name alone if the file does not have it."""
@@ -144,7 +163,7 @@ class Knowledge(_Frozen):
         return next((concept for concept in self.concepts if concept.key == key), None)
 
     def over(self, base: Knowledge) -> Knowledge:
-        """This model in a log of that format: what it does not define itself comes from the format."""
+        """This model in a log of that format: what it does not define itself comes from there."""
         own_fields = {field.key: field for field in self.progress}
         own_concepts = {concept.key for concept in self.concepts}
         other_groups = {key: group for key, group in base.groups.items() if key not in self.groups}
@@ -156,7 +175,7 @@ class Knowledge(_Frozen):
                 "coefficients": {**base.coefficients, **self.coefficients},
                 "progress": tuple(own_fields.get(field.key, field) for field in base.progress),
                 "concepts": (*self.concepts, *(c for c in base.concepts if c.key not in own_concepts)),
-                "signs": self.signs or base.signs,
+                **{key: getattr(self, key) or getattr(base, key) for key in ONE_OF},
             }
         )
 
@@ -178,7 +197,7 @@ def _guessed(name: str) -> Meaning:
         group=split(name).group or "other",
         family=name,
         label=name,
-        direction="down" if "loss" in name else None,
-        cross_entropy="loss" in name and _CROSS_ENTROPY.search(name) is not None,
-        loss="loss" in name and not name.endswith(UNSCALED),
+        direction="down" if is_loss(name) and not is_adversarial(name) else None,
+        cross_entropy=is_loss(name) and _CROSS_ENTROPY.search(name) is not None,
+        loss=is_loss(name) and not name.endswith(UNSCALED),
     )

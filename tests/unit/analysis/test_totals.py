@@ -1,0 +1,91 @@
+"""Which metric is the total loss, and what is said where none is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainrelay.analysis import analyze, read
+from trainrelay.analysis.naming import total_of
+from trainrelay.records import Analysis
+
+
+def judged(path: Path, head: str, *columns: tuple[float, float]) -> Analysis:
+    """A table of 30 epochs; each column goes straight from a first value to a last one."""
+    rows = (
+        ",".join([str(at), *(f"{first + (last - first) * at / 29:.4f}" for first, last in columns)])
+        for at in range(30)
+    )
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return analyze(read([path]))
+
+
+FALLS, RISES = (8.0, 2.0), (2.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("names", "total"),
+    [
+        (["loss", "loss_cls"], "loss"),
+        (["Loss"], "Loss"),
+        (["Total Loss", "cls loss"], "Total Loss"),
+        (["total-loss", "loss.cls"], "total-loss"),
+        (["train_loss", "aux_loss", "acc"], "train_loss"),
+        (["acc", "mlm_loss"], "mlm_loss"),
+        (["nll_loss", "loss_scale"], "nll_loss"),
+        (["loss_ce", "loss_ce_unscaled"], "loss_ce"),
+        (["g_loss", "d_loss"], None),
+        (["loss_G", "acc"], None),
+        (["policy_loss"], None),
+        (["loss_a", "loss_b"], None),
+        (["acc"], None),
+        ([], None),
+    ],
+)
+def test_the_total_has_its_usual_names_or_is_the_only_loss(names: list[str], total: str | None):
+    assert total_of(names) == total
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["epoch,Train Loss,Val Loss", "epoch,train-loss,val-loss", "epoch,Loss,val.Loss", "epoch,loss,loss_val"],
+)
+def test_losses_are_read_and_judged_however_they_are_written(tmp_path, head):
+    analysis = judged(tmp_path / "log.csv", head, RISES, RISES)
+    assert analysis.verdict.kind != "healthy"
+    assert [list(analysis.metrics[phase]) for phase in ("train", "val")] == [[analysis.total]] * 2
+    healthy = judged(tmp_path / "log.csv", head, FALLS, (8.1, 2.2))
+    assert healthy.verdict.kind == "healthy"
+    assert "dropped from ~8 to ~2" in healthy.verdict.reason
+
+
+YOLO = (
+    "epoch,train/box_loss,train/cls_loss,train/dfl_loss,metrics/mAP50(B),val/box_loss,val/cls_loss,"
+    "val/dfl_loss"
+)
+
+
+def test_of_detectors_that_log_terms_alone_their_sum_is_the_total(tmp_path):
+    path, parts = tmp_path / "results.csv", [(1.5, 0.9), (2.5, 0.8), (1.4, 1.1)]
+    analysis = judged(path, YOLO, *parts, (0.1, 0.7), *parts)
+    assert analysis.total == "sum of losses"
+    assert analysis.metrics["train"]["sum of losses"].first == pytest.approx(5.4)
+    assert "total loss dropped from ~5.4 to ~2.8" in analysis.verdict.reason
+    overfits = judged(path, YOLO, *parts, (0.1, 0.7), (1.5, 3.0), (2.5, 4.0), (1.4, 2.0))
+    assert overfits.verdict.kind == "warning"
+    flat = judged(path, YOLO, *[(1.5, 1.5)] * 3, (0.1, 0.1), *[(1.5, 1.5)] * 3)
+    assert "does not fall" in flat.verdict.reason
+
+
+@pytest.mark.parametrize("columns", [(FALLS, RISES), (RISES, RISES)], ids=["one falls", "both rise"])
+def test_losses_that_work_against_each_other_are_no_total_and_none_has_to_fall(tmp_path, columns):
+    analysis = judged(tmp_path / "log.csv", "epoch,g_loss,d_loss", *columns)
+    assert (analysis.total, analysis.verdict.kind) == (None, "healthy")
+    assert "its course was not judged" in analysis.verdict.reason
+    assert "g_loss, d_loss" in analysis.verdict.reason
+
+
+def test_where_no_loss_is_logged_the_verdict_says_so(tmp_path):
+    analysis = judged(tmp_path / "log.csv", "epoch,acc,val_acc", (0.1, 0.9), (0.1, 0.8))
+    assert analysis.verdict.reason == "No total loss is known: its course was not judged."
