@@ -44,14 +44,14 @@ def section(
         f"## {SECTION}",
         "",
         f"Written by `make bench-logs`: {len(every):,} made logs of UniAD 1 and 2, BEVFormer, DETR,"
-        " keypoints, two-stage detectors, mmseg, MAE and a language model, as mmcv and mmengine (text, JSON),"
-        " MetricLogger (text, JSON), Hugging Face's trainer_state.json, Lightning's CSV and a script print"
-        f" them, from seeds {', '.join(map(str, seeds))}. One fault each, or none; every other one is clear, the"
-        " rest is such that an expert would just say so. *In place*: a sudden fault within two log lines, a"
-        " slow one in its epoch (or within 5% of all epochs). Recall counts what was found in its place,"
-        " precision healthy logs of the same kinds; *elsewhere*: logs with another fault on which the same"
-        f" checks alarm without a reason. The benchmark fails below {BAR}, with an alarm on a healthy log, or if"
-        f" more than {1 - BAR:.0%} of the others have one.",
+        " keypoints, two-stage detectors, mmseg, MAE and a language model, as mmcv and mmengine (text,"
+        " JSON), MetricLogger (text, JSON), Hugging Face's trainer_state.json, Lightning's CSV and a script"
+        f" print them, from seeds {', '.join(map(str, seeds))}. One fault each, or none; every other one is"
+        " clear, the rest is such that an expert would just say so. *In place*: a sudden fault within two log"
+        " lines, a slow one in its epoch (or within 5% of all epochs). Recall counts what was found in its"
+        " place, precision healthy logs of the same kinds; *elsewhere*: logs with another fault on which the"
+        f" same checks alarm without a reason. The benchmark fails below {BAR}, with an alarm on a healthy log,"
+        f" or if more than {1 - BAR:.0%} of the others have one.",
         "",
         "| fault | answered by | clear | just so | in place | false | elsewhere | recall | precision | holds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",

@@ -1,8 +1,8 @@
 """Real logs, which no clone has: `make real-logs FOLDER=...` holds the analysis to them.
 
-`logs.tsv`, wherever it is below the folder, says of the files in the `logs` beside it what was seen in them by eye:
-format, segments, last epoch, verdict, what is true ("-" where it does not matter). Every other log there is
-read without an exception, and not found to be critical.
+`logs.tsv`, wherever it is below the folder, says of the files in the `logs` beside it what was seen in
+them by eye: format, segments, last epoch, verdict, what is true ("-" where it does not matter). Every other
+log there is read without an exception, and not found to be critical.
 """
 
 from __future__ import annotations

@@ -241,6 +241,11 @@ def test_an_exploding_or_vanishing_gradient_is_a_warning(judged, end, word):
     assert word in finding.message
 
 
+def test_a_gradient_that_began_high_explodes_above_where_it_settled(judged):
+    course = {"grad_norm": ramp((10, 300.0), (40, 30.0), (150, 30.0), (160, 600.0))}
+    assert "but grew from 30 to 600" in only(judged({"metrics": course}), "grad-norm").message
+
+
 def test_a_learning_rate_off_its_schedule_is_a_warning_with_both_numbers(judged):
     finding = only(judged({"metrics": {"lr": lambda step: 2e-4}}), "learning-rate")
     assert finding.severity == "warning"
