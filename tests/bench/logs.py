@@ -50,10 +50,11 @@ def section(
         " clear, the rest is such that an expert would just say so. *In place*: a sudden fault within two log"
         " lines, a slow one in its epoch (or within 5% of all epochs). Recall counts what was found in its"
         " place, precision healthy logs of the same kinds; *elsewhere*: logs with another fault on which the"
-        f" same checks alarm without a reason. The benchmark fails below {BAR}, with an alarm on a healthy log,"
-        f" or if more than {1 - BAR:.0%} of the others have one.",
+        f" same checks alarm without a reason. The benchmark fails below {BAR}, with an alarm on a healthy"
+        f" log, or if more than {1 - BAR:.0%} of the others have one.",
         "",
-        "| fault | answered by | clear | just so | in place | false | elsewhere | recall | precision | holds |",
+        "| fault | answered by | clear | just so | in place | false | elsewhere"
+        " | recall | precision | holds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
         *map(_line, scores(every)),
         "",

@@ -70,10 +70,13 @@ def taken(log: Log) -> Run:
     terms = dict.fromkeys((name for name in names if _is_term(name)), (0.0, 0.0))
     if not terms or not math.isclose(_sum(columns, terms), columns.get("loss", [0.0])[0], rel_tol=0.01):
         terms = {"loss": (0.0, 0.0)}
+    raw = {name: columns.get(f"{name}_unscaled", [0.0])[0] for name in terms}
+    twins = {name: columns[name][0] / raw[name] for name in terms if raw[name]}
     family = Family(
         name="real",
         formats=(log.format,),
         terms=terms,
+        unscaled=twins,
         epochs=(log.max_epochs or rows[-1].epoch,),
         length=(length,),
         intervals=(log.interval or 1,),

@@ -43,6 +43,7 @@ class Answer:
 
 LOSSES = (
     "convergence",
+    "plateau",
     "divergence",
     "spikes",
     "components",

@@ -19,13 +19,13 @@ from trainrelay.analysis.checks.validation_metric import learns
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
-    NOTICEABLE,
     STILL_EARLY,
     best_level,
     capital,
     count,
     finite,
     head_level,
+    noticeable,
     percent,
     reduction,
     risen_from,
@@ -133,7 +133,7 @@ def levels(case: Case) -> Levels | None:
 
 def _exploded(values: list[float]) -> bool:
     before, last = values[:-EXPLODED_POINTS], values[-EXPLODED_POINTS:]
-    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), NOTICEABLE)
+    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), noticeable(values))
 
 
 def _where(case: Case, points: int, at: int) -> str | None:
@@ -150,11 +150,11 @@ def _hump(values: list[float], noise: float) -> tuple[tuple[float, float, float]
     places = range(0, len(values) - width + 1, max(1, width // 3))
     levels = [median(values[at : at + width]) for at in places]
     bests = list(accumulate(levels, min))
-    clear = HUMP_NOISE * noise / math.sqrt(width)
+    clear, least = HUMP_NOISE * noise / math.sqrt(width), noticeable(values)
     humps = [
         (best, top, min(levels[at:]), places[at] + width // 2)
         for at, (best, top) in enumerate(zip(bests, levels, strict=True))
-        if top > max(HUMP * best, best + clear, NOTICEABLE) and best > 0
+        if top > max(HUMP * best, best + clear, least) and best > 0
     ]
     best, top, after, at = max(humps, key=lambda hump: hump[1] - hump[0], default=(0.0, 0.0, 0.0, 0))
     return ((best, top, after), at) if top and after < best + (top - best) / 2 else None
