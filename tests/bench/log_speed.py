@@ -143,9 +143,9 @@ class Bound:
 def bounds(folder: Path) -> list[Bound]:
     """How long an appended line waits for its answer, and what a log of very many metrics costs."""
     found = []
-    # What is read again as a whole waits longer.
+    # What is read again as a whole waits longer: a shorter log.
     for form, name, lines, most_s in ((TEXT, "UniAD stage 2", 12, MOST_ANSWER_S), (CONSOLE, "DETR", 3, None)):
-        answers = _answers_s(folder / f"{form}-followed.log", name, form, lines)
+        answers = _answers_s(folder / f"{form}-followed.log", name, form, lines, 600 * lines)
         found.append(
             Bound(f"`--follow` of {form}: a line's answer, median", statistics.median(answers), most_s)
         )
@@ -161,11 +161,11 @@ def bounds(folder: Path) -> list[Bound]:
     return [*found, Bound(said, _command(wide)[0], MOST_WIDE_S)]
 
 
-def _answers_s(path: Path, family: str, form: str, lines: int) -> list[float]:
+def _answers_s(path: Path, family: str, form: str, lines: int, rows: int) -> list[float]:
     """From the append of a line to its row on the output, of the last lines of a long log."""
-    run = made(random.Random(0), replace(_family(family), intervals=(10,)), form, rows=7_000)
+    run = made(random.Random(0), replace(_family(family), intervals=(10,)), form, rows)
     run.restart = None
-    told = [line for line in printed(run).splitlines(keepends=True) if "poch: [" in line or "poch [" in line]
+    told = [line for line in printed(run).splitlines(keepends=True) if "Epoch" in line and " eta: " in line]
     path.write_text("".join(told[:-lines]), encoding="utf-8")
     argv = [sys.executable, "-m", "trainrelay", "analyze", "--follow", str(path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as following:
