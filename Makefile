@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook bench-logs exact slurm-rig slurm-rig-down slurm-rig-status system-packages dist docs reference clean
+.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook bench-logs real-logs exact slurm-rig slurm-rig-down slurm-rig-status system-packages dist docs reference clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -104,6 +104,9 @@ bench-hook: setup  ## measure what the hook costs inside the trainer, write docs
 
 bench-logs: setup  ## count which faults in made logs are found, and time the analysis; ARGS=--write: docs/BENCHMARKS.md
 	@$(PY) tests/bench/logs.py $(ARGS)
+
+real-logs: setup  ## hold the analysis to real logs that no clone has: make real-logs FOLDER=/where/they/are
+	@TRAINRELAY_REAL_LOGS="$(FOLDER)" $(PY) -m pytest -q tests/labelled/test_real_logs.py $(ARGS)
 
 slurm-rig: setup  ## boot a real Slurm on this machine, as root; INSTALL=1 installs what it needs
 	@PYTHONPATH=tests $(PY) -m slurm.rig up $(if $(INSTALL),--install) $(if $(LINK),--link)

@@ -10,19 +10,21 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from labelled.families import FAMILIES, JSON, TEXT
+from labelled.families import CONSOLE, FAMILIES, JSON, TEXT, Family
 from labelled.printing import printed
 from labelled.training import made
 from trainrelay.analysis import read
 
 MOST_CPU_S, MOST_MB = 1.5, 120.0  # of the whole `trainrelay analyze`
+MOST_ANSWER_S = 0.05  # from an appended line to its answer, in the median
+MANY_METRICS, MOST_WIDE_S = 10_000, 10.0
 _PAIR = re.compile(r"([\w./]+): (-?[\d.]+(?:e[-+]\d+)?|nan|inf)\b")
 
 
@@ -44,7 +46,7 @@ class Measured:
 
 def measure(folder: Path, turns: int = 3) -> Mapping[str, Measured]:
     """By format."""
-    family = next(one for one in FAMILIES if one.name == "UniAD stage 2")
+    family = _family("UniAD stage 2")
     found = {}
     for form in (TEXT, JSON):
         path = folder / f"{form}.log"
@@ -123,6 +125,78 @@ _WAYS: Mapping[str, Mapping[str, Callable[[Path], object]]] = {
     TEXT: {"trainrelay": _ours, "re.findall": _by_pattern},
     JSON: {"trainrelay": _ours, "json.loads as mmdet": _as_mmdet, "orjson alone": _bare},
 }
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A figure in seconds and what it may be at most; None: it is told alone."""
+
+    what: str
+    spent_s: float
+    most_s: float | None
+
+    @property
+    def holds(self) -> bool:
+        return self.most_s is None or self.spent_s <= self.most_s
+
+
+def bounds(folder: Path) -> list[Bound]:
+    """How long an appended line waits for its answer, and what a log of very many metrics costs."""
+    found = []
+    # What is read again as a whole waits longer: a shorter log.
+    for form, name, lines, most_s in ((TEXT, "UniAD stage 2", 12, MOST_ANSWER_S), (CONSOLE, "DETR", 3, None)):
+        answers = _answers_s(folder / f"{form}-followed.log", name, form, lines, 600 * lines)
+        found.append(
+            Bound(f"`--follow` of {form}: a line's answer, median", statistics.median(answers), most_s)
+        )
+        found.append(Bound(f"`--follow` of {form}: a line's answer, longest", max(answers), None))
+    wide = folder / "wide.log.json"
+    rng, names = random.Random(0), [f"loss_{n}" for n in range(MANY_METRICS)]
+    with wide.open("w", encoding="utf-8") as file:
+        for step in range(1, 101):
+            values = {name: 2 / step + rng.random() / 100 for name in names}
+            place = {"mode": "train", "epoch": 1, "iter": step}
+            file.write(json.dumps({**place, **values, "loss": sum(values.values())}) + "\n")
+    said = f"`analyze` of {MANY_METRICS:,} metrics in 100 rows, CPU"
+    return [*found, Bound(said, _command(wide)[0], MOST_WIDE_S)]
+
+
+def _answers_s(path: Path, family: str, form: str, lines: int, rows: int) -> list[float]:
+    """From the append of a line to its row on the output, of the last lines of a long log."""
+    run = made(random.Random(0), replace(_family(family), intervals=(10,)), form, rows)
+    run.restart = None
+    told = [line for line in printed(run).splitlines(keepends=True) if "Epoch" in line and " eta: " in line]
+    path.write_text("".join(told[:-lines]), encoding="utf-8")
+    argv = [sys.executable, "-m", "trainrelay", "analyze", "--follow", str(path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert following.stdout
+            next(line for line in following.stdout if line.startswith("verdict: "))
+            spent = []
+            for line in told[-lines:]:
+                time.sleep(1.5)
+                begun = time.monotonic()
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(line)
+                next(line for line in following.stdout if line.startswith("epoch "))
+                spent.append(time.monotonic() - begun)
+            return spent
+        finally:
+            following.kill()
+
+
+def _family(name: str) -> Family:
+    return next(one for one in FAMILIES if one.name == name)
+
+
+def bounds_table(found: Sequence[Bound]) -> list[str]:
+    """Lines of Markdown."""
+    rows = [
+        f"| {one.what} | {one.spent_s:.3f} | {'' if one.most_s is None else f'{one.most_s:g}'} |"
+        f" {'yes' if one.holds else '**no**'} |"
+        for one in found
+    ]
+    return ["| what | seconds | at most | holds |", "|---|---:|---:|---|", *rows]
 
 
 def table(measured: Mapping[str, Measured]) -> list[str]:

@@ -13,6 +13,9 @@ import yaml
 Course = tuple[float, float]  # first value, last value
 TEXT, JSON, CONSOLE = "mmcv-text", "mmcv-json", "metriclogger-text"
 EPOCHS, DESCRIBED = "metriclogger-json", "script"
+MMENGINE, MMENGINE_JSON = "mmengine-text", "mmengine-json"
+STATE, TABLE = "huggingface-json", "rows"
+NARRATED = (TEXT, CONSOLE, MMENGINE)  # what is printed of a start, and of how it ended, is in the log
 
 _RANGE = re.compile(r"\{(\d)\.\.(\d)\}")
 

@@ -14,7 +14,17 @@ from pathlib import Path
 
 import yaml
 
-from labelled.families import CONSOLE, DESCRIBED, EPOCHS, JSON, TEXT, base
+from labelled.families import (
+    CONSOLE,
+    DESCRIBED,
+    EPOCHS,
+    JSON,
+    MMENGINE,
+    MMENGINE_JSON,
+    NARRATED,
+    TEXT,
+    base,
+)
 from labelled.training import Plant, Run, rate
 
 Range = tuple[float, float]
@@ -58,7 +68,7 @@ def not_a_number(rng: random.Random, run: Run, clear: bool) -> Plant:
             run.evaluated[epoch] = {
                 name: math.nan if "loss" in name else 0.0 for name in run.evaluated[epoch]
             }
-    if not clear and run.format in (TEXT, CONSOLE) and run.rows > row + 2:
+    if not clear and run.format in NARRATED and run.rows > row + 2:
         run.cut(row + rng.randint(1, 2))
         run.ends = rng.choice(ENDS["NaN"])
     return Plant("NaN", row, math.nan, clear)
@@ -241,6 +251,101 @@ def memory_grows(rng: random.Random, run: Run, clear: bool) -> Plant:
     return Plant("memory grows", row, size, clear)
 
 
+def clamped(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """torch.nan_to_num makes the largest float of an infinite term, on a line or more."""
+    row = _row(rng, run)
+    name = rng.choice([name for name in run.terms if max(run.columns[name]) > 0])
+    for at in range(row, min(run.rows, row + (rng.randint(3, 40) if clear else 1))):
+        run.columns[name][at] = 3.4028234663852886e38
+    run.total()
+    return Plant("infinity clamped", row, math.inf, clear, name)
+
+
+def _cross_entropies(run: Run) -> list[str]:
+    return [name for name in run.terms if base(name).endswith("loss_ce") and max(run.columns[name]) > 0]
+
+
+def below_zero(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """An NLL over raw logits: a cross-entropy below zero, from the first line or from a later one on."""
+    row = 0 if clear else _row(rng, run, 0.3, 0.8)
+    for name in _cross_entropies(run):
+        run.columns[name][row:] = [value - 1.5 * run.columns[name][row] for value in run.columns[name][row:]]
+    run.total()
+    return Plant("cross-entropy below zero", row, 1.5, clear)
+
+
+def term_not_logged(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """From a line on the total has a term more than those that are logged."""
+    row, size = _row(rng, run), _size(rng, clear, (0.3, 1), (0.03, 0.3))
+    run.columns["loss"][row:] = [value * (1 + size) for value in run.columns["loss"][row:]]
+    return Plant("total is not its sum", row, size, clear)
+
+
+def coefficient_changes(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """A loss is weighted otherwise from a line on: a schedule, or a term that is added twice."""
+    row, size = _row(rng, run), _size(rng, clear, (1.5, 4), (1.1, 1.5))
+    name = rng.choice([*run.family.unscaled])
+    _scale(run, row, [size] * (run.rows - row), [name])
+    run.columns[f"{name}_unscaled"][row:] = [v / size for v in run.columns[f"{name}_unscaled"][row:]]
+    return Plant("coefficient changes", row, size, clear, name)
+
+
+def one_side_still(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """The classes are not learned at all, or hardly, while the boxes are."""
+    moves = 0.0 if clear else rng.uniform(0.0, 0.005)
+    for name in _cross_entropies(run):
+        first = run.columns[name][0]
+        share = [row / run.rows for row in range(run.rows)]
+        run.columns[name] = [first * (1 - moves * at) * math.exp(rng.gauss(0, 0.004)) for at in share]
+    run.total()
+    return Plant("one side is not learned", 0, moves, clear)
+
+
+def norm_runs_away(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """The gradient grows by orders of magnitude, while clipping still holds the loss."""
+    row, size = _row(rng, run, 0.2, 0.7), _size(rng, clear, (100, 1e5), (20, 100))
+    rise = max(1, (run.rows - row) // 3)
+    growth = [size ** min(1.0, (n + 1) / rise) for n in range(run.rows - row)]
+    _norms(run, row, growth)
+    return Plant("gradient explodes", row, size, clear)
+
+
+def norm_vanishes(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """The gradient becomes nothing: a frozen part, a loss that no longer reaches the weights."""
+    row, size = _row(rng, run, 0.2, 0.7), _size(rng, clear, (1e5, 1e7), (3e3, 1e5))
+    _norms(run, row, [1 / size] * (run.rows - row))
+    return Plant("gradient vanishes", row, size, clear)
+
+
+def part_missing(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """A start continues further on than the one before came: the log between was not given."""
+    row = _row(rng, run, 0.1, 0.5)
+    run.restart = (row, run.places[row][0] + (rng.randint(1, 2) if clear else 0))
+    if run.restart[1] >= run.epochs or run.places[row + 1][0] > run.restart[1]:
+        run.restart = (0, 1)
+    return Plant("part of the log missing", row, 1.0, clear)
+
+
+def from_zero_again(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """A training that was stopped begins again from zero."""
+    row = _row(rng, run, 0.4, 0.9) if clear else _row(rng, run, 0.15, 0.4)
+    run.restart = (row, 0)
+    return Plant("begun again from zero", row, row / run.rows, clear)
+
+
+def weights_do_not_fit(rng: random.Random, run: Run, clear: bool) -> Plant:
+    """Another model was saved: keys are missing while others are left over; or one that differs in a part."""
+    parts = rng.sample(["backbone.layers", "neck.lateral", "encoder.attn", "decoder.ffn"], 4 if clear else 1)
+    keys = [f"{part}.{n}.weight" for part in parts for n in range(rng.randint(2, 30))]
+    other = [key.replace(".weight", ".gamma") for key in keys]
+    run.says = (
+        "The model and loaded state dict do not match exactly\n\n"
+        f"unexpected key in source state_dict: {', '.join(other)}\n\n"
+        f"missing keys in source state_dict: {', '.join(keys)}\n"
+    )
+    return Plant("weights do not fit", 0, len(keys), clear)
+
+
 def stopped(kind: str) -> Callable[[random.Random, Run, bool], Plant]:
     """The training ends before its end, and the console says of what."""
 
@@ -308,11 +413,43 @@ def _scored(run: Run) -> bool:
 
 
 def _timed(run: Run) -> bool:
-    return run.format in (TEXT, JSON, CONSOLE)
+    return run.format in (TEXT, JSON, CONSOLE, MMENGINE, MMENGINE_JSON)
 
 
 def _console(run: Run) -> bool:
-    return run.format in (TEXT, CONSOLE, DESCRIBED)
+    return run.format in (*NARRATED, DESCRIBED)
+
+
+def _clamps(run: Run) -> bool:
+    return run.family.nan_to_num
+
+
+def _classifies(run: Run) -> bool:
+    return run.format != DESCRIBED and bool(_cross_entropies(run))
+
+
+def _adds_up(run: Run) -> bool:  # medians do not
+    return _several_terms(run) and run.format != CONSOLE
+
+
+def _two_sides(run: Run) -> bool:
+    return _classifies(run) and run.family.name in ("DETR", "keypoints")
+
+
+def _unscaled(run: Run) -> bool:
+    return bool(run.family.unscaled)
+
+
+def _normed(run: Run) -> bool:
+    return "grad_norm" in run.columns and run.format != DESCRIBED
+
+
+def _restarts(run: Run) -> bool:
+    return run.restarts and run.epochs > 3
+
+
+def _loads(run: Run) -> bool:
+    return run.format == TEXT
 
 
 def _warms(run: Run) -> bool:
@@ -338,5 +475,15 @@ FAULTS: Mapping[str, tuple[Callable[[random.Random, Run, bool], Plant], Callable
     "steps slower": (slower, _timed),
     "waits for data": (data_bound, _timed),
     "memory grows": (memory_grows, _timed),
+    "infinity clamped": (clamped, _clamps),
+    "cross-entropy below zero": (below_zero, _classifies),
+    "total is not its sum": (term_not_logged, _adds_up),
+    "coefficient changes": (coefficient_changes, _unscaled),
+    "one side is not learned": (one_side_still, _two_sides),
+    "gradient explodes": (norm_runs_away, _normed),
+    "gradient vanishes": (norm_vanishes, _normed),
+    "part of the log missing": (part_missing, _restarts),
+    "begun again from zero": (from_zero_again, _restarts),
+    "weights do not fit": (weights_do_not_fit, _loads),
     **{kind: (stopped(kind), _console) for kind in STOPS},
 }

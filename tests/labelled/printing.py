@@ -6,7 +6,17 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from labelled.families import CONSOLE, DESCRIBED, EPOCHS, JSON, TEXT
+from labelled.families import (
+    CONSOLE,
+    DESCRIBED,
+    EPOCHS,
+    JSON,
+    MMENGINE,
+    MMENGINE_JSON,
+    STATE,
+    TABLE,
+    TEXT,
+)
 from labelled.training import SPEED, Run
 
 # What else COCO's evaluation says, as shares of its first score.
@@ -57,6 +67,8 @@ def _mmcv_text(run: Run) -> Iterator[str]:
         yield f"{stamp}Environment info:\n{'-' * 60}\n{_environment()}\n{'-' * 60}"
         yield f"{stamp}Distributed training: True"
         yield f"{stamp}Config:\n{_config(run)}"
+        if run.says:
+            yield f"{stamp}load checkpoint from local path: ckpts/earlier.pth\n{stamp}{run.says}"
         if done:
             yield f"{stamp}load checkpoint from local path: work_dir/latest.pth"
             yield f"{stamp}resumed epoch {done}, iter {done * run.length}"
@@ -140,6 +152,94 @@ def _config(run: Run) -> str:
     return "\n".join(lines + ["fp16 = dict(loss_scale='dynamic')"] * run.fp16)
 
 
+def _mmengine(run: Run) -> Iterator[str]:
+    clock = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    for rows, done in _starts(run):
+        clock += timedelta(minutes=7)
+        stamp = f"{clock:%Y/%m/%d %H:%M:%S} - mmengine - INFO - "
+        machine = "System environment:\n    sys.platform: linux\n    PyTorch: 2.1.2"
+        yield f"{stamp}\n{'-' * 60}\n{machine}\n{'-' * 60}"
+        kind = "AmpOptimWrapper" if run.fp16 else "OptimWrapper"
+        clip = f"clip_grad=dict(max_norm={run.family.clip:g}), " if run.family.clip else ""
+        unit = "Iter" if run.family.by_iteration else "Epoch"
+        most = run.epochs * (run.length if run.family.by_iteration else 1)
+        yield (
+            f"{stamp}Config:\noptim_wrapper = dict({clip}type='{kind}')\n"
+            f"train_cfg = dict(max_{unit.lower()}s={most}, type='{unit}BasedTrainLoop')\n"
+        )
+        if done:
+            yield f"{stamp}Load checkpoint from work_dirs/epoch_{done}.pth"
+            yield f"{stamp}resumed epoch: {done}, iter: {done * run.length}"
+        yield f"{stamp}Checkpoints will be saved to /train/work_dirs."
+        for row in rows:
+            clock += timedelta(seconds=run.columns["time"][row] * 50)
+            stamp = f"{clock:%Y/%m/%d %H:%M:%S} - mmengine - INFO - "
+            epoch, iteration = run.places[row]
+            place = f"Epoch(train)   [{epoch}][{iteration:4d}/{run.length}]"
+            if run.family.by_iteration:
+                place = f"Iter(train) [{run.step(row):6d}/{most}]"
+            speed = "  ".join(f"{name}: {run.columns[name][row]:.4f}" for name in ("time", "data_time"))
+            memory = f"memory: {run.columns['memory'][row]:.0f}"
+            values = "  ".join(f"{name}: {value:.4f}" for name, value in _metrics(run, row).items())
+            rate = f"lr: {run.columns['lr'][row]:.4e}  eta: 1 day, 5:46:49"
+            yield f"{stamp}{place}  {rate}  {speed}  {memory}  {values}"
+            if _whole(run, row):
+                saved = f"{epoch * run.length} iterations" if run.family.by_iteration else f"{epoch} epochs"
+                yield f"{stamp}Saving checkpoint at {saved}"
+                if found := run.evaluated.get(epoch):
+                    at = (
+                        "Iter(val) [753/753]" if run.family.by_iteration else f"Epoch(val) [{epoch}][753/753]"
+                    )
+                    scores = "  ".join(f"{name}: {v:.4f}" for name, v in found.items())
+                    yield f"{stamp}{at}    {scores}  data_time: 0.0028  time: 0.1032"
+
+
+def _mmengine_json(run: Run) -> Iterator[str]:
+    for row, (epoch, _) in enumerate(run.places):
+        speed = {name: run.columns[name][row] for name in ("lr", "data_time")}
+        values = {**speed, **_metrics(run, row), "time": run.columns["time"][row]}
+        place = {"iter": run.step(row), "memory": int(run.columns["memory"][row]), "step": run.step(row)}
+        counted = {} if run.family.by_iteration else {"epoch": epoch}
+        yield json.dumps({**values, **counted, **place})
+        if _last_of_epoch(run, row) and epoch in run.evaluated:
+            at = epoch * run.length if run.family.by_iteration else epoch
+            yield json.dumps({**run.evaluated[epoch], "data_time": 0.0028, "time": 0.1032, "step": at})
+
+
+def _rows(run: Run) -> Iterator[dict[str, float]]:
+    """By steps over the whole run, an evaluation in its own row."""
+    for row, (epoch, _) in enumerate(run.places):
+        at = {"epoch": run.step(row) / run.length, "step": run.step(row)}
+        yield {"learning_rate": run.columns["lr"][row], **_metrics(run, row), **at}
+        if _last_of_epoch(run, row) and epoch in run.evaluated:
+            yield (
+                {f"eval_{name}": v for name, v in run.evaluated[epoch].items()} | {"eval_runtime": 61.2} | at
+            )
+
+
+def _state(run: Run) -> Iterator[str]:
+    steps = run.epochs * run.length
+    state = {
+        "best_metric": None,
+        "epoch": float(run.epochs),
+        "global_step": steps,
+        "log_history": [*_rows(run)],
+    }
+    yield json.dumps({**state, "max_steps": steps, "num_train_epochs": run.epochs}, indent=2)
+
+
+def _table(run: Run) -> Iterator[str]:
+    """As Lightning's CSVLogger: steps from 0, and a row for each group of metrics."""
+    rows = list(_rows(run))
+    trained = {name: f"train_{name}" for name in _metrics(run, 0)}
+    evaluated = {f"eval_{name}": f"val_{name}" for name in next(iter(run.evaluated.values()), {})}
+    names = {"learning_rate": "lr-AdamW", **trained, **evaluated}
+    yield ",".join(["epoch", *names.values(), "step"])
+    for row in rows:
+        cells = (f"{row[name]:.6g}" if name in row else "" for name in names)
+        yield ",".join([str(int(row["epoch"] - 1e-9)), *cells, str(int(row["step"]) - 1)])
+
+
 def _console(run: Run) -> Iterator[str]:
     for rows, done in _starts(run):
         drop = f"lr_drop={run.drops[0]}, " if run.drops else ""
@@ -214,4 +314,8 @@ _PRINTERS = {
     CONSOLE: _console,
     EPOCHS: _epochs,
     DESCRIBED: _described,
+    MMENGINE: _mmengine,
+    MMENGINE_JSON: _mmengine_json,
+    STATE: _state,
+    TABLE: _table,
 }

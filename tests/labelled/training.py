@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from labelled.families import CONSOLE, EPOCHS, JSON, TEXT, Course, Family, base
+from labelled.families import CONSOLE, EPOCHS, JSON, NARRATED, TEXT, Course, Family, base
 
 SPEED = ("lr", "time", "data_time", "memory")  # columns that are neither losses nor metrics
 
@@ -40,6 +40,7 @@ class Run:
     drops: tuple[int, ...]  # finished epochs after which the learning rate is a tenth
     fp16: bool = False
     restart: tuple[int, int] | None = None  # stopped after this row, resumed after these epochs
+    says: str = ""  # what the trainer prints when it loads weights
     ends: str = ""  # what the console shows last; a training that was stopped shows no more rows
     plant: Plant | None = None
 
@@ -54,8 +55,13 @@ class Run:
 
     @property
     def states_config(self) -> bool:
-        """Whether the log says what the config is."""
-        return self.format not in (EPOCHS, "script")
+        """Whether the log says what the config is, schedule and clipping included."""
+        return self.format in (TEXT, JSON, CONSOLE)
+
+    @property
+    def restarts(self) -> bool:
+        """Whether several starts are in one log."""
+        return self.format in (JSON, *NARRATED)
 
     def step(self, row: int) -> int:
         epoch, iteration = self.places[row]
@@ -93,7 +99,7 @@ def made(rng: random.Random, family: Family, form: str, rows: int = 4000) -> Run
     _fill(rng, run)
     evaluations = [epoch for epoch in range(1, epochs + 1) if epoch % every == 0]
     _evaluate(rng, run, evaluations)
-    if form not in (EPOCHS, "script") and rng.random() < 0.25:
+    if run.restarts and rng.random() < 0.25:
         epoch = rng.randrange(1, epochs)
         first = bisect_right(places, (epoch + 1, 0))
         run.restart = (min(first + rng.randrange(len(at)), len(places) - 1), epoch)

@@ -227,6 +227,23 @@ def test_an_infinity_that_was_clamped_to_a_number_blocks(judged):
     assert (finding.severity, finding.blocking, finding.where) == ("critical", True, "epoch 2, iter 50")
 
 
+def test_a_small_loss_that_rises_in_between_is_a_warning(judged):
+    """As of heatmaps, which begin at 0.002."""
+    course = {
+        "loss": ramp(
+            (10, 0.009), (20, 0.0022), (80, 0.002), (100, 0.007), (120, 0.007), (140, 0.002), (200, 0.001)
+        )
+    }
+    assert "rose in between" in only(judged({"metrics": course}), "convergence").message
+
+
+def test_a_small_total_that_is_zero_to_the_end_is_critical(judged):
+    lost = judged({"metrics": {"loss": lambda step: 0.0012 if step < 120 else 0.0}})
+    assert only(lost, "lost-term").severity == "critical"
+    back = judged({"metrics": {"loss": lambda step: 0.0 if step in (120, 130, 140) else 0.0012}})
+    none_of(back, "lost-term")
+
+
 def test_the_share_of_clipped_steps_is_told(judged):
     finding = only(judged({"metrics": {"grad_norm": lambda step: 20.0 if step % 20 else 50.0}}), "grad-norm")
     assert finding.evidence["clipped"] == 0.5
@@ -239,6 +256,11 @@ def test_an_exploding_or_vanishing_gradient_is_a_warning(judged, end, word):
     finding = only(judged({"metrics": {"grad_norm": course}}), "grad-norm")
     assert finding.severity == "warning"
     assert word in finding.message
+
+
+def test_a_gradient_that_began_high_explodes_above_where_it_settled(judged):
+    course = {"grad_norm": ramp((10, 300.0), (40, 30.0), (150, 30.0), (160, 600.0))}
+    assert "but grew from 30 to 600" in only(judged({"metrics": course}), "grad-norm").message
 
 
 def test_a_learning_rate_off_its_schedule_is_a_warning_with_both_numbers(judged):

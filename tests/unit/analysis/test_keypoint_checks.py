@@ -227,10 +227,12 @@ def test_another_coefficient_than_the_configured_one_is_a_warning(keypoints):
     assert (round(finding.evidence["ratio"], 3), finding.evidence["configured"]) == (5.0, 4.0)
 
 
-def test_a_ratio_that_changes_is_a_warning_at_its_first_place(keypoints):
-    twin = {"loss_ce_unscaled": lambda epoch: 1.1 - 0.8 * epoch / 6 if epoch < 4 else 0.9}
+@pytest.mark.parametrize(("first", "begins"), [(0, 4), (1, 6)])
+def test_a_ratio_that_changes_is_a_warning_where_it_does(keypoints, first, begins):
+    """Whether most of the training is before that, or after it."""
+    twin = {"loss_ce_unscaled": lambda epoch: 1.1 - 0.8 * epoch / 6 if first <= epoch < begins else 0.9}
     finding = only(analyze(keypoints(train=twin)), "scaling")
-    assert (finding.metric, finding.where) == ("loss_ce", "epoch 5, iter 0")
+    assert (finding.metric, finding.where) == ("loss_ce", f"epoch {(first or begins) + 1}, iter 0")
 
 
 def test_a_term_that_its_switch_leaves_out_is_zero_by_design(keypoints):

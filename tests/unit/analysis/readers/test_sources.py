@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import re
 
 import pytest
 
 from support.mmcv_logs import mmcv_text, write_mmcv_json_log, write_mmcv_log
-from trainrelay.analysis.readers import logs_of, read
+from trainrelay.analysis.readers import DescribedLines, logs_of, read
 from trainrelay.errors import LogError
+from trainrelay.progress_lines.described import PatternReader
 
 
 def rows(*paths):
@@ -53,7 +55,11 @@ def test_a_broken_or_binary_archive_is_refused_in_one_sentence(tmp_path, content
     [
         "2023-01-01T00:00:00.123456789Z ",
         "2023-01-01T00:00:00.123456789+02:00 stderr F ",
+        '2023-01-01T00:00:00Z {app="trainer"} ',
+        "[pod/trainer-x2v/main] 2023-01-01T00:00:00.1Z ",
         "trainer-1  | ",
+        "trainer_1  | ",
+        "\x1b[36mtrainer   |\x1b[0m 2023-01-01T00:00:00.123Z ",
         " 0: ",
     ],
 )
@@ -64,6 +70,42 @@ def test_what_a_container_or_srun_puts_before_each_line_is_left_out(tmp_path, pr
         path.write_text("".join(prefix + line for line in bare.read_text().splitlines(keepends=True)))
         assert rows(path) == rows(bare)
         assert read([path]).config == read([bare]).config
+
+
+@pytest.mark.parametrize("key", ["log", "line"])
+def test_lines_in_objects_of_docker_or_loki_are_unpacked(tmp_path, plain, key):
+    objects = [
+        {key: line, "time": "2023-01-01T00:00:00.1Z"} for line in mmcv_text().splitlines(keepends=True)
+    ]
+    path = tmp_path / "json.log"
+    path.write_text("".join(json.dumps(one) + "\n" for one in objects))
+    assert rows(path) == rows(plain)
+
+
+def test_a_prefix_counts_although_the_batch_script_printed_lines_without_it(tmp_path):
+    """An exception, and Slurm's last words, begin their lines."""
+    died = (
+        'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nValueError: no such class\n'
+    )
+    text = "".join(
+        f"{rank}: {line}" for line in (mmcv_text() + died).splitlines(keepends=True) for rank in "01"
+    )
+    path = tmp_path / "slurm-7.out"
+    path.write_text("Job 7 on node1\nactivating\n" + text)
+    log = read([path])
+    assert log.rows
+    assert [marker.text for marker in log.markers if marker.kind == "error"] == ["ValueError: no such class"]
+
+
+@pytest.mark.parametrize("line", ["{}: loss 2.5", "step-{} | loss 2.5"])
+def test_what_a_described_line_begins_with_is_no_prefix(tmp_path, line):
+    path = tmp_path / "log"
+    path.write_text("".join(f"{line.format(step)}\n" for step in (1, 2, 3)))
+    pattern = re.escape(line).replace(r"\{\}", r"(?P<iter>\d+)").replace(r"2\.5", r"(?P<loss>\S+)")
+    own = DescribedLines(lambda: PatternReader([f"^{pattern}"], 100), None, one_start=True)
+    assert [(row.step, row.values["loss"]) for row in read([path], own=own).rows] == [
+        (n, 2.5) for n in (1, 2, 3)
+    ]
 
 
 def test_the_logs_of_a_folder_are_one_training_oldest_first(tmp_path):

@@ -133,3 +133,62 @@ def test_llama_factorys_steps_are_counted(tmp_path):
     log = log_of(tmp_path, lines(*history), "trainer_log.jsonl")
     assert [step for _, _, step, _ in rows(log)] == [10, 20, 30, 60, 70]
     assert (log.segments, log.iters_per_epoch, log.superseded) == (1, 100, 0)
+
+
+STEPS = ((10, 3.0), (20, 2.0))
+TWO_STEPS = [("train", 1, 10, {"loss": 3.0}), ("train", 1, 20, {"loss": 2.0})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",step,loss\n0,10,3.0\n1,20,2.0\n",  # of pandas, with its index
+        "step;loss\n10;3,0\n20;2,0\n",
+        "step\tloss\n10\t3.0\n20\t2.0\n",
+        '"Step","lucky-sun-1 - train/loss","lucky-sun-1 - train/loss__MIN","lucky-sun-1 - train/loss__MAX"\n'
+        '"10","3.0","3.0","3.0"\n"20","2.0","1.9","2.1"\n',
+        "_step,_runtime,_timestamp,train/loss\n10,5.5,1.7e9,3.0\n20,9.5,1.7e9,2.0\n",
+        "_step,trainer/global_step,train/loss\n0,10,3.0\n1,20,2.0\n",
+        json.dumps([{"step": step, "loss": loss} for step, loss in STEPS]),
+        json.dumps([{"step": step, "loss": loss} for step, loss in STEPS], indent=2),
+        json.dumps([{"step": step, "loss": loss} for step, loss in STEPS], indent=2)[:-3] + '},\n  {"step"',
+    ],
+)
+def test_a_table_is_read_however_its_cells_are_separated_named_and_quoted(tmp_path, text):
+    assert rows(log_of(tmp_path, text)) == TWO_STEPS
+
+
+def test_tensorboards_export_names_no_metric(tmp_path):
+    log = log_of(tmp_path, "Wall time,Step,Value\n1.7e9,10,3.0\n1.7e9,20,2.0\n")
+    assert rows(log) == [(phase, epoch, step, {"Value": x["loss"]}) for phase, epoch, step, x in TWO_STEPS]
+
+
+def test_what_hugging_faces_trainer_prints_is_at_the_step_of_its_bar(tmp_path):
+    """The bar of an evaluation has another length. A NaN is no name of Python."""
+    log = log_of(
+        tmp_path,
+        "  2%|2    | 10/500 [00:05<04:05,  2.0it/s]\r{'loss': 2.5, 'learning_rate': 5e-05, 'epoch': 0.1}\n"
+        "  4%|4         | 20/500 [00:10<04:00,  2.0it/s]\n{'loss': nan, 'grad_norm': inf, 'epoch': 0.2}\n"
+        " 50%|#####     | 3/6 [00:01<00:01]\n{'eval_loss': '2.4', 'eval_runtime': '1.5', 'epoch': '0.2'}\n"
+        "{'train_runtime': 9.1, 'train_loss': 2.2, 'epoch': 0.2}\n"
+        'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nValueError: no such class\n',
+    )
+    assert [(phase, step, [*values]) for phase, _, step, values in rows(log)] == [
+        ("train", 10, ["loss", "lr"]),
+        ("train", 20, ["loss", "grad_norm"]),
+        ("val", 20, ["loss"]),
+    ]
+    assert log.iters_per_epoch == 500
+    assert [marker.text for marker in log.markers] == ["ValueError: no such class"]
+
+
+def test_without_a_bar_its_rows_are_numbered(tmp_path):
+    text = "".join(f"{{'loss': {3 - n / 10}, 'epoch': {n / 2}}}\n" for n in (1, 2, 3))
+    assert [step for _, _, step, _ in rows(log_of(tmp_path, text))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "line", ["{'" * 3000, "{'epoch': 1, 'loss': __import__('os')}", "{'epoch': 1, 'loss': [[[[", "{''}"]
+)
+def test_a_hostile_dict_is_survived(tmp_path, line):
+    assert len(log_of(tmp_path, f"step,loss\n1,3.0\n{line}\n2,2.0\n").rows) == 2

@@ -100,8 +100,9 @@ class Case:
 
     @cached_property
     def knowledge(self) -> Knowledge:
-        """What is known of the model by its metrics, and of the format."""
-        return best_for(self.names).over(of_format(self.log.format))
+        """What is known of the model by its metrics and arguments, and of the format."""
+        names = (*self.names, *(f"config.{name}" for name in self.log.config))
+        return best_for(names).over(of_format(self.log.format))
 
     @cached_property
     def train(self) -> tuple[Row, ...]:

@@ -39,6 +39,11 @@ def finite(values: Sequence[float]) -> list[float]:
     return [value for value in values if math.isfinite(value)]
 
 
+def noticeable(values: Sequence[float]) -> float:
+    """What counts in a course: of one that begins below 1, that part of its beginning."""
+    return NOTICEABLE * min(1.0, abs(head_level(values)))
+
+
 def head_level(values: Sequence[float]) -> float:
     """Where a series starts: the median of its first tenth, of five values at most."""
     return median(values[: max(1, min(5, len(values) // 10))])

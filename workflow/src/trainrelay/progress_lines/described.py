@@ -47,10 +47,16 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
     **{name: name for name in _COUNTS},
-    **dict.fromkeys((*ITERATIONS, "batch"), "iter"),
+    **dict.fromkeys((*ITERATIONS, "batch", "_step", "trainer/global_step"), "iter"),
     "num_epochs": "epochs",
     **{"current_steps": "iter", "total_steps": "iters"},  # LLaMA-Factory
 }
+# Indexes, clocks, and the bounds that W&B exports beside each curve.
+_NO_METRIC = re.compile(
+    r"|Unnamed: 0|_?timestamp|_runtime|wall time|relative time.*|.*__M(?:IN|AX)", re.IGNORECASE
+)
+_BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
+_AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
 _EVALUATION = re.compile(
     r"^(?:val|valid|validation|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$",
     re.IGNORECASE,
@@ -186,26 +192,24 @@ class PatternReader(LineReader):
 
 
 class RowReader(LineReader):
-    """Rows of CSV below a line of names, or an object of JSON a line."""
+    """Rows of CSV below a line of names, or an object a line."""
 
-    line_limit = 100_000  # a table may have hundreds of columns
+    line_limit = 1 << 20  # a table may have thousands of columns
 
     def __init__(self, iters: int | None = None) -> None:
         super().__init__(iters)
         self._names: list[str] = []
+        self._separator = ","
 
     def _said(self, line: str) -> Mapping[str, object]:
-        try:
-            found = json.loads(line) if line.lstrip().startswith("{") else None
-            cells = [cell.strip() for cell in next(csv.reader([line]), [])]
-        except (ValueError, RecursionError, csv.Error):
-            return {}
-        if not _COLUMNS.keys().isdisjoint(map(str.lower, cells)):
-            self._names = cells
-        elif found is None and len(cells) == len(self._names):
-            found = dict(zip(self._names, cells, strict=True))
-        row = _of_phase(found) if found else {}
-        return {_COLUMNS.get(name.lower(), name): value for name, value in row.items()}
+        if (found := row_object(line)) is None:
+            if not _COLUMNS.keys().isdisjoint(map(str.lower, names := column_names(line))):
+                self._names, self._separator = names, _separator(line)
+            elif len(cells := _cells(line, self._separator)) == len(self._names):
+                found = dict(zip(self._names, cells, strict=True))
+        there = ((name, value) for name, value in _of_phase(found or {}).items() if value != "")
+        counted = sorted(there, key=lambda pair: pair[0] != "_step")  # W&B counts its own rows
+        return {_COLUMNS.get(n.lower(), n): value for n, value in counted if not _NO_METRIC.fullmatch(n)}
 
 
 def _of_phase(row: Mapping[str, object]) -> Mapping[str, object]:
@@ -216,6 +220,38 @@ def _of_phase(row: Mapping[str, object]) -> Mapping[str, object]:
         case "epoch":
             return {name: said for name, said in row.items() if name not in ("step", "iteration")}
     return row
+
+
+def row_object(line: str) -> dict[str, Any] | None:
+    """The object that a line is, of JSON or as Python prints a dict (Hugging Face's Trainer)."""
+    line = line.strip()
+    if line.startswith("{'"):
+        line = _BARE.sub(lambda match: _AS_JSON.get(match[0], "null"), line.replace("'", '"'))
+    try:
+        found = json.loads(line) if line.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def column_names(line: str) -> list[str]:
+    """The cells of a line of names, without the run's name that W&B puts before each: `run - train/loss`."""
+    names = _cells(line, _separator(line))
+    run, *more = {name.rpartition(" - ")[0] for name in names} - {""} or {""}
+    return names if more else [name.removeprefix(f"{run} - ") for name in names]
+
+
+def _separator(line: str) -> str:
+    return max(",;\t", key=line.count)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Where a semicolon separates them, a comma may begin the decimals."""
+    try:
+        cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:
+        return []
+    return [cell.strip().replace(",", "." if separator == ";" else ",") for cell in cells]
 
 
 def _number(said: object) -> float | None:

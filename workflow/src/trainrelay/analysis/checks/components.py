@@ -25,6 +25,7 @@ from trainrelay.records import Finding, Severity
 
 ROSE_AGAIN = 0.4  # of its lowest level
 RISE = 0.1  # of the start: a term may give way to others by less
+PRINTED = 5e-4  # ten times what four decimals leave of a value
 LASTING = 3  # lines at the end; fewer may be batches without a target
 MOST_ALARMS = 3  # families; more have one cause
 WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
@@ -121,7 +122,8 @@ def _lost(case: Case, name: str, column: Column) -> Iterator[Finding]:
     values = column.values
     for at in [at for at, value in enumerate(values) if value == 0.0 and at >= 3] if 0.0 in values else []:
         level = median(values[max(0, at - 10) : at])
-        if not (level > NOTICEABLE and min(values[at - 3 : at]) > NOTICEABLE):
+        for_good = name == case.total and len(values) - at >= LASTING and not any(values[at:])
+        if not min(level, *values[at - 3 : at]) > (PRINTED if for_good else NOTICEABLE):
             continue
         zeros, stays = values[at:].count(0.0), name == case.total and not any(values[-LASTING:])
         yield Finding(

@@ -19,7 +19,6 @@ from trainrelay.analysis.checks.validation_metric import learns
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
-    NOTICEABLE,
     STILL_EARLY,
     best_level,
     capital,
@@ -27,6 +26,7 @@ from trainrelay.analysis.numbers import (
     enumerated,
     finite,
     head_level,
+    noticeable,
     percent,
     reduction,
     risen_from,
@@ -54,7 +54,7 @@ FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
 SPIKE_WINDOW = 25  # values before a place: few enough to follow the descent
 SPIKE_FEWEST = 5  # values before a place, to know what is usual there
 SPIKE_HEIGHT = 2.0  # times the median before
-SPIKE_LINES = 5  # in a row; more are a hump
+SPIKE_LINES, SPIKE_PART = 5, 0.05  # in a row, and of all of them; more are a hump
 SPIKE_SPREAD = 10.0  # times the median distance from that median
 MANY_SPIKES = 3  # one or two are worth a note only
 SPIKE_SHARE = 0.01  # of all lines, from which on they are no rare batches
@@ -135,7 +135,7 @@ def levels(case: Case) -> Levels | None:
 
 def _exploded(values: list[float]) -> bool:
     before, last = values[:-EXPLODED_POINTS], values[-EXPLODED_POINTS:]
-    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), NOTICEABLE)
+    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), noticeable(values))
 
 
 def _where(case: Case, points: int, at: int) -> str | None:
@@ -153,7 +153,7 @@ def _calm(case: Case, total: str, values: list[float]) -> list[float]:
     calm, found = [*values], _spiking(case, total)
     for _, run in groupby(enumerate(found), key=lambda one: one[1] - one[0]):
         lines = [at for _, at in run]
-        for at in lines if len(lines) <= SPIKE_LINES else ():
+        for at in lines if len(lines) <= min(SPIKE_LINES, SPIKE_PART * len(values)) else ():
             calm[at] = found[at]
     return calm
 
@@ -164,11 +164,11 @@ def _hump(values: list[float], noise: float) -> tuple[tuple[float, float, float]
     places = range(0, len(values) - width + 1, max(1, width // 3))
     levels = [median(values[at : at + width]) for at in places]
     bests = list(accumulate(levels, min))
-    clear = HUMP_NOISE * noise / math.sqrt(width)
+    clear, least = HUMP_NOISE * noise / math.sqrt(width), noticeable(values)
     humps = [
         (best, top, min(levels[at:]), places[at] + width // 2)
         for at, (best, top) in enumerate(zip(bests, levels, strict=True))
-        if top > max(HUMP * best, best + clear, NOTICEABLE) and best > 0
+        if top > max(HUMP * best, best + clear, least) and best > 0
     ]
     best, top, after, at = max(humps, key=lambda hump: hump[1] - hump[0], default=(0.0, 0.0, 0.0, 0))
     return ((best, top, after), at) if top and after < best + (top - best) / 2 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import head_level, percent, quantile, tail_level, text
@@ -37,13 +38,14 @@ def grad_norm(case: Case) -> Iterator[Finding]:
 
 
 def _course(values: list[float], *, failed: bool) -> tuple[Severity, str, str]:
-    before, now = head_level(values[: max(1, len(values) // 2)]), tail_level(values)
-    if len(values) >= POINTS_TO_JUDGE and now > EXPLODED * before:
+    half, now = values[: max(1, len(values) // 2)], tail_level(values)
+    low, high = sorted((head_level(half), median(half)))  # it may begin high, and settle
+    if len(values) >= POINTS_TO_JUDGE and now > EXPLODED * low:
         advice = "Lower the learning rate or the clip value."
-        return "warning", f", but grew from {text(before)} to {text(now)}", advice
-    if len(values) >= POINTS_TO_JUDGE and now < VANISHED * before:
+        return "warning", f", but grew from {text(low)} to {text(now)}", advice
+    if len(values) >= POINTS_TO_JUDGE and now < VANISHED * high:
         advice = "Check that the loss still reaches the weights and that none of them is frozen by mistake."
-        return "warning", f", but vanished from {text(before)} to {text(now)}", advice
+        return "warning", f", but vanished from {text(high)} to {text(now)}", advice
     return "info", "" if failed else ", with no sign of explosion or vanishing", ""
 
 

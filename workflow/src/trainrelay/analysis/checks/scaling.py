@@ -74,15 +74,20 @@ def scaling(case: Case) -> Iterator[Finding]:
 
 def _changing(case: Case, found: list[Scale]) -> Finding:
     one = found[0]
-    row, scaled, raw = one.off(one.ratio)[0]
+    off = one.off(one.ratio)
+    row, scaled, raw = off[0]
+    rows = [pair[0] for pair in one.pairs]
+    if row is rows[0]:  # the usual ratio came later: where it begins
+        others = {id(pair[0]) for pair in off}
+        row = next((each for each in rows if id(each) not in others), row)
     return Finding(
         "scaling",
         "warning",
-        f"The ratio of {one.name} to its unscaled twin changes: about {text(one.ratio)}, but"
-        f" {text(scaled)} to {text(raw)} at {case.where(row)}{_more(found)}.",
+        f"The ratio of {one.name} to its unscaled twin changes at {case.where(row)}: it is about"
+        f" {text(one.ratio)}, but {text(scaled)} to {text(raw)} at {case.where(off[0][0])}{_more(found)}.",
         metric=one.name,
         where=case.where(row),
-        evidence={"ratio": one.ratio, "scaled": scaled, "unscaled": raw, "places": len(one.off(one.ratio))},
+        evidence={"ratio": one.ratio, "scaled": scaled, "unscaled": raw, "places": len(off)},
         advice="A coefficient that is scheduled does that; if none is, look for terms that are added twice.",
     )
 

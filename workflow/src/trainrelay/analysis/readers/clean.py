@@ -16,6 +16,7 @@ import orjson
 from trainrelay.text import hidden
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_INNERMOST = re.compile(r"\{[^{}]*\}")
 _METRIC = re.compile(r"mAP|mIoU|mDice|[aA]cc|AP\b|AR\b|AUC|PCK|EPE|NDS|precision|recall|top\d")
 # Far longer than real names and messages: an endless one of a broken log costs no memory and no page.
 NAME_LIMIT = 200
@@ -91,3 +92,12 @@ def json_object(line: str) -> dict[str, Any] | None:
             found = loads(line)
             return found if isinstance(found, dict) else None
     return None
+
+
+def json_objects(text: str) -> list[dict[str, Any]]:
+    """The objects of a JSON list; of one that was cut, those before, if they hold no others."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = [json_object(row) for row in _INNERMOST.findall(text)]
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

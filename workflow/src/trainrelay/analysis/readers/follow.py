@@ -67,5 +67,5 @@ def follow(path: Path, look: Callable[[Sequence[RowSeen | Row], Callable[[], Log
     form = detect(path)
     while form is None:
         form = detect(path) if wait(True) else None
-    for event in form.events(read_lines(path, wait)):
+    for event in form.events(read_lines(path, wait, [form])):
         collected.add(event)

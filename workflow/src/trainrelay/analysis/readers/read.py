@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, islice
+from functools import partial, reduce
+from itertools import islice
+from operator import ne
 from pathlib import Path
 from typing import IO, cast
 
 from trainrelay.analysis.readers.assemble import assemble
-from trainrelay.analysis.readers.clean import clean
+from trainrelay.analysis.readers.clean import clean, json_object, json_objects
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Format
 from trainrelay.analysis.readers.metriclogger_json import MetricLoggerJson
@@ -54,7 +57,7 @@ def read(
     for path in paths:
         check(path)
     form = _common_format(paths, (own,) if own else FORMATS)
-    events = (form.events(read_lines(path)) for path in paths)
+    events = (form.events(read_lines(path, formats=[form])) for path in paths)
     begun = [within.get(path) for path in paths] if within else []
     return assemble(form.name, [str(path) for path in paths], events, begun)
 
@@ -77,7 +80,7 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
     quotation."""
     claims: Counter[Format] = Counter()
-    for line in read_lines(path):
+    for line in read_lines(path, formats=formats):
         form = next((form for form in formats if form.claims(line)), None)
         if form is not None:
             claims[form] += 1
@@ -99,12 +102,9 @@ PROBE_BYTES = 65536  # in which a binary file shows a byte that no text has
 # is the first line of a JSON log (32 kB).
 LINE_LIMIT = 1 << 20
 
-_PROBE_LINES = 10
+_PROBE_LINES = 50  # of which a batch script may print some itself
 _GZIP = b"\x1f\x8b"
-_PREFIX = re.compile(
-    r"\A(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) [FP] )?"
-    r"|[\w.-]{1,60}-\d{1,4} {1,40}\| | {0,3}\d{1,4}: )"
-)
+_LIST = re.compile(r"\s*\[\s*\{")
 _NULS = re.compile("\0+")
 _TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\0\a\b\t\n\v\f\r\x1b"})
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -134,15 +134,55 @@ def _opened(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
 
 
-def read_lines(path: Path, wait: Callable[[bool], object] | None = None) -> Iterator[str]:
-    """The lines with their ends, without what Docker, Kubernetes or `srun --label` put before each. With
-    `wait` they never end: it is called where no more is there, with whether the last line is whole."""
+def read_lines(
+    path: Path, wait: Callable[[bool], object] | None = None, formats: Sequence[Format] = ()
+) -> Iterator[str]:
+    """The lines with their ends, without what Docker, Kubernetes or `srun --label` put around each, unless
+    `formats` know more of them with it; of a JSON list an object a line. With `wait` they never end: it is
+    called where no more is there, with whether the last line is whole."""
+    first = list(islice(_lines(path, None), _PROBE_LINES))
     lines = _lines(path, wait)
-    first = list(islice(lines, _PROBE_LINES))
-    said = [line for line in first if line.strip()]
-    prefixed = bool(said) and all(map(_PREFIX.match, said))
-    for line in chain(first, lines):
-        yield _PREFIX.sub("", line) if prefixed else line
+    if wait is None and _LIST.match("".join(first)):
+        yield from (json.dumps(one) + "\n" for one in json_objects("".join(lines)))
+        return
+    bare = _wrappings([line for line in first if line.strip()], formats)
+    yield from (reduce(lambda said, without: without(said), bare, line) for line in lines) if bare else lines
+
+
+def _wrappings(first: list[str], formats: Sequence[Format]) -> list[Callable[[str], str]]:
+    """What takes off that which most of the first lines are in, from the outside in."""
+
+    def known(lines: list[str]) -> int:
+        return sum(any(form.claims(line) for form in formats) for line in lines)
+
+    found = list[Callable[[str], str]]()
+    for without in _WRAPPINGS:
+        bare = list(map(without, first))
+        if 2 * sum(map(ne, bare, first)) > len(first) and known(bare) >= known(first):
+            first, found = bare, [*found, without]
+    return found
+
+
+def _logged(line: str) -> str:
+    """The line in an object of Docker's json-file driver or of Loki."""
+    found = (json_object(line) if line.startswith("{") else None) or {}
+    said = found.get("log", found.get("line"))
+    return f"{said.removesuffix(chr(10))}\n" if isinstance(said, str) else line
+
+
+_WRAPPINGS: tuple[Callable[[str], str], ...] = (
+    _logged,
+    *(
+        partial(re.compile(before).sub, "")
+        for before in (
+            r"^\[pod/[\w./-]{1,200}\] ",
+            r"^(?:\x1b\[[\d;]{1,9}m)?[\w.-]{1,60} {1,40}\|(?:\x1b\[0m)? ?",  # docker compose
+            r"^(?:\d{13,19}\t)?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)[ \t]"
+            r"(?:std(?:out|err) [FP] |\{[^{}]{1,500}\} )?",
+            r"^ {0,3}\d{1,4}: ",  # srun --label
+        )
+    ),
+)
 
 
 def _lines(path: Path, wait: Callable[[bool], object] | None) -> Iterator[str]:

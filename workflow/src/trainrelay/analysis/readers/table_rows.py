@@ -1,5 +1,5 @@
-"""Tables: CSV below a line of names (Lightning's metrics.csv), an object of JSON a line, and the list
-of such objects in Hugging Face's trainer_state.json.
+"""Tables: CSV below a line of names (Lightning's metrics.csv), an object a line (JSON, or the dicts that
+Hugging Face's Trainer prints), and the list of such objects in its trainer_state.json.
 
 A table that counts iterations over the whole run is read by them; all others by epochs, as described_lines
 does. Lightning writes a row for each group of metrics of an iteration; they are put together again.
@@ -12,18 +12,24 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
-from trainrelay.analysis.readers.clean import json_object, metric_name
+from trainrelay.analysis.readers.clean import json_object, json_objects, metric_name
+from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
-from trainrelay.progress_lines.described import RowReader, trained_and_evaluated
+from trainrelay.progress_lines.described import (
+    RowReader,
+    column_names,
+    row_object,
+    trained_and_evaluated,
+)
 
 Numbers = Mapping[str, float]
 
-_COUNT = re.compile(r"epoch|(?:global_)?step|current_steps|iter|iteration", re.IGNORECASE)
-_METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score", re.IGNORECASE)
-_COLUMN = re.compile(r"[A-Za-z_][\w./@()-]*(?: [\w./@()-]+)?")
+_COUNT = re.compile(r"epoch|(?:(?:trainer/)?global_)?step|_step|current_steps|iter|iteration", re.IGNORECASE)
+_METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
+_COLUMN = re.compile(r"[A-Za-z_][\w./@()%-]*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
-_ROW = re.compile(r"\{[^{}]*\}")
+_BAR = re.compile(r"\s*\d{1,3}%\|[^|]{0,500}\| *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's, of all steps
 _SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
 _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
 _COUNTS = ("epoch", "epochs", "iter", "iters", "percentage")
@@ -37,22 +43,33 @@ class TableRows:
 
     def claims(self, line: str) -> bool:
         """A line that names a count (epoch, step, ..) and a metric: columns of CSV, or an object's keys."""
-        if line.startswith("{"):
-            names = [name for name, value in (json_object(line) or {}).items() if _is_number(value)]
+        if (found := row_object(line)) is not None:
+            names = [name for name, value in found.items() if _is_number(value)]
         else:
-            names = [cell.strip() for cell in line.split(",")] if line.count(",") else []
-            names = names if all(map(_COLUMN.fullmatch, names)) else []
+            names = column_names(line)
+            names = names if len(names) > 1 and all(map(_COLUMN.fullmatch, names[not names[0] :])) else []
         return any(map(_COUNT.fullmatch, names)) and any(map(_METRIC.search, names))
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells what its iterations count."""
-        kept, reader = [line for line in lines if line.strip()], RowReader()
-        rows = [reader.numbers(line) for line in kept]
-        if not _counts_on(rows):
-            yield from DescribedLines(RowReader, None, one_start=False).events(iter(kept))
-            return
-        most = int(max(row.get("iters", 0) for row in rows))
-        yield from by_iteration(rows, most if most >= max(row.get("iter", 0) for row in rows) else None)
+        reader, errors = RowReader(), Tracebacks()
+        rows, said = list[Numbers](), list[Event]()
+        at, most = 0, 0
+        for line in lines:
+            if (bar := _BAR.match(line)) and most in (0, int(bar[2])):  # an evaluation's has another length
+                at, most = int(bar[1]), int(bar[2])
+            elif numbers := reader.numbers(line):
+                rows.append({"iter": at, "iters": most, **numbers} if at else numbers)
+            else:
+                said += errors.line(line.rstrip())
+        if any(row.get("epoch", 0) % 1 for row in rows) and not any("iter" in row for row in rows):
+            rows = [{"iter": number, **row} for number, row in enumerate(rows, 1)]  # nothing counts them
+        if _counts_on(rows):
+            most = int(max(row.get("iters", 0) for row in rows))
+            yield from by_iteration(rows, most if most >= max(row.get("iter", 0) for row in rows) else None)
+        else:
+            yield from DescribedLines(RowReader, None, one_start=False).events(map(json.dumps, rows))
+        yield from said
 
 
 class TrainerState:
@@ -72,7 +89,7 @@ class TrainerState:
         history = state.get("log_history")
         if not isinstance(history, list):
             yield LineSkipped()  # a file that was cut has the rows before
-            history = [json_object(row) for row in _ROW.findall(text.partition('"log_history":')[2])]
+            history = json_objects(text.partition('"log_history":')[2])
         reader, most = RowReader(), state.get("max_steps")
         rows = [reader.numbers(json.dumps(one)) for one in history if isinstance(one, dict)]
         yield from by_iteration(rows, most if isinstance(most, int) and most > 0 else None)
