@@ -62,7 +62,7 @@ DEFECTS = (
     Defect(
         "a-notice-counts-before-it-was-taken",
         "A command that failed is never told again.",
-        f"{LIBRARY}/operations/notify.py",
+        f"{LIBRARY}/training/notify.py",
         "if why := _not_taken(argv, json_bytes(path, notice)):",
         "if (why := _not_taken(argv, json_bytes(path, notice))) and not append(path, key.encode()):",
         "tests/unit/cli/test_notify.py::test_a_command_that_does_not_take_it_harms_nothing_and_is_tried_again",

@@ -15,10 +15,9 @@ from support.toy_project import ToyProject, arguments, make_checkout
 from trainrelay.cli import stage as verbs
 from trainrelay.config import SITE_VARIABLE, load_site
 from trainrelay.errors import ConfigError, Diverged, Interrupted, NoProgress, TrainrelayError, UserError
-from trainrelay.operations import notify
 from trainrelay.records import Notice
 from trainrelay.supervise import session
-from trainrelay.training import state
+from trainrelay.training import notify, state
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 

@@ -43,13 +43,13 @@ class Finding:
     """What one check found. `blocking` closes the gate of promote until you accept it; `unless` says when it
     would be wrong."""
 
-    check: str
-    severity: Severity
+    check: str  # its name
+    severity: Severity  # critical: something is wrong
     message: str  # one sentence with the numbers
-    metric: str | None = None
+    metric: str | None = None  # that it is about
     where: str | None = None  # e.g. "epoch 2, iter 40"
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    advice: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # the numbers by name
+    advice: str = ""  # what to do
     unless: str = ""
     blocking: bool = False
 
@@ -58,8 +58,8 @@ class Finding:
 class Verdict:
     """What the findings amount to, and the sentence that says why."""
 
-    kind: VerdictKind
-    reason: str
+    kind: VerdictKind  # by the worst finding
+    reason: str  # one sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ class Milestone:
     """A row of the progression table: a named point of the training and its total loss."""
 
     label: str  # "Epoch 1, iter 610 (lr warmup done)"
-    epoch: int
-    iteration: int
-    step: int
-    value: float
+    epoch: int  # counted from 1
+    iteration: int  # of that epoch
+    step: int  # of the whole training
+    value: float  # of the total loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +147,23 @@ class Analysis:
     `curves` holds at most a few hundred points per metric: {phase: {metric: [[step, value], ..]}}.
     """
 
-    format: str
-    sources: tuple[str, ...]
-    segments: int
-    epochs: int
-    iterations: int
-    progress: Progress
-    metrics: Mapping[Phase, Mapping[str, MetricSummary]]
-    findings: tuple[Finding, ...]
-    verdict: Verdict
+    format: str  # the family of logs: mmcv, metriclogger, ...; no number
+    sources: tuple[str, ...]  # the logs
+    segments: int  # starts that trained
+    epochs: int  # that the logs show
+    iterations: int  # of the whole training, up to its last line
+    progress: Progress  # how far it came
+    metrics: Mapping[Phase, Mapping[str, MetricSummary]]  # by phase (train, val) and name
+    findings: tuple[Finding, ...]  # of all checks
+    verdict: Verdict  # what the findings amount to
     total: str | None = None  # the metric that is the total loss
-    progression: tuple[Milestone, ...] = ()
-    setup: Mapping[str, str] = field(default_factory=dict)
+    progression: tuple[Milestone, ...] = ()  # the course of the total loss
+    setup: Mapping[str, str] = field(default_factory=dict)  # what the logs say of versions and hardware
     restarts: int = 0  # starts that trained, but the first
     untrained: int = 0  # starts that ended before they logged anything; no segments
     epochs_only: bool = False  # as in Log: steps are epochs
     by_iteration: bool = False  # the trainer counts iterations and no epochs
-    explanation: Explanation | None = None
+    explanation: Explanation | None = None  # what the numbers mean
     curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
 
 
