@@ -56,7 +56,8 @@ made. Where another file has such a name, write `--profile profiles/slurm`.
 
 | command | what it does |
 |---|---|
-| `snakemake -n` | what would run, and why; trains nothing |
+| `snakemake -n` | what would run, and why: first a line per training, refused ones on top; trains nothing |
+| `snakemake -n --quiet host rules` | those lines and the table of jobs alone |
 | `snakemake --profile local` | runs it on this machine |
 | `snakemake --profile slurm` | runs it on [Slurm](slurm.md) |
 | `snakemake --profile demo` | runs both demo systems of a clone |

@@ -88,13 +88,12 @@ def test_a_supervisor_that_is_killed_is_told_by_snakemake(project: Project) -> N
 def test_a_job_that_ends_before_trainrelay_begins_is_told_by_snakemake(project: Project) -> None:
     """As one of a cluster does whose setup line fails; here its shell finds no such Python."""
     gone = project.folder / "no python"
-    project.configure(lambda data: data.update(out="runs"))
     snakefile = project.folder / "workflow/rules/common.smk"
     snakefile.write_text(snakefile.read_text().replace("COMMAND = dag.command()", f"COMMAND = {str(gone)!r}"))
     snakemake(project, "--until", "train_one")
     (notice,) = told(project)
     assert notice["attempt"] is None
-    assert "it started no attempt" in notice["text"]
+    assert "no attempt began" in notice["text"]
 
 
 def test_what_a_job_told_itself_is_not_told_again(project: Project) -> None:
