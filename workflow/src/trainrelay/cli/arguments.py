@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="trainrelay", description=about)
     top.add_argument("--version", action="version", version=f"trainrelay {__version__}")
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    about = _helping(top, verbs)
+    helped = _helping(top, verbs)
     _typed_by_you(verbs)
     _typed_to_see_numbers(verbs)
     _typed_for_one_stage(verbs)
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     names = ("config", "train", "attempt", "analysis", "notice")
     verb.add_argument("of", nargs="?", choices=names, default="config", metavar="NAME", help=of)
     _called_by_the_workflow(verbs)
-    about.choices = [listed.dest for listed in verbs._choices_actions]
+    helped.choices = [listed.dest for listed in verbs._choices_actions]
     for name, verb in verbs.choices.items():
         if name not in _WITHOUT_A_CONFIG:
             file = None if name in _OF_WHAT_RUNS else DEFAULT_CONFIGFILE

@@ -27,10 +27,7 @@ rule everything:
 
 
 def init(folder: Path, template: str) -> list[str]:
-    """Write the files and return their names; Refusal, and nothing written, if one is there already.
-
-    A link of PROFILES is left out where something else has its name.
-    """
+    """Write the files and return their names, but links whose names are taken; Refusal if a file is there."""
     files = _files(template)
     if there := [name for name in files if os.path.lexists(folder / name)]:
         raise Refusal(

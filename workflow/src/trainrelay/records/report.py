@@ -98,14 +98,11 @@ class Milestone:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One thing that a log prints: what it is, and what is known of it.
-
-    `facts` are pairs of a word and a text, e.g. ("sign", "never negative"), ("here", "1.21 -> 0.48").
-    """
+    """One thing that a log prints: what it is, and what is known of it."""
 
     name: str
     text: str
-    facts: tuple[tuple[str, str], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()  # ("sign", "never negative"), ("here", "1.21 -> 0.48")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +128,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the numbers of a log mean, for a first reader of such a log.
+    """What the numbers of a log mean, for a first reader of such a log."""
 
-    `model` names the knowledge file; empty where none knows the metrics.
-    """
-
-    model: str
+    model: str  # the knowledge file; empty: none knows the metrics
     sections: tuple[Section, ...]
 
 

@@ -51,8 +51,8 @@ def tell_of_failed_job(at: StageContext, since_s: float) -> None:
         itself = told and " " not in told[-1] and path.stat().st_mtime >= since_s
         if itself or (last and last.decision and (last.ended_s or 0) >= since_s):
             return
-        begun = last and not last.decision
-        what = f"attempt {last.number} was not seen to end" if last and begun else "no attempt began"
+        began = last if last and not last.decision else None
+        what = f"attempt {began.number} was not seen to end" if began else "no attempt began"
         why = "out of memory, cancelled, or a setup line of site.yaml that failed?"
         seen = "see its log in .snakemake, on Slurm also sacct, then run the same snakemake command again"
         tell(at, UserError(f"{at.name}: its job failed, and {what} ({why}); {seen}"))
