@@ -59,16 +59,16 @@ check: setup docs  ## ruff, mypy, snakefmt, snakemake --lint, the site; shellche
 	$(PY) -m snakemake --lint
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
-dist: setup  ## build sdist and, from it, wheel into dist/; train two stages with it, also on Python 3.12 and 3.13 if here
+dist: setup  ## build sdist and, from it, wheel into dist/; train two stages with it in empty environments
 	@rm -rf dist
 	@$(PY) -m hatchling build -d dist -t sdist
 	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist dist/*.tar.gz
-	@TRAINRELAY_WHEEL=$$(echo dist/*.whl) $(PY) -m pytest -q -m "" tests/workflow/test_installed.py
+	@TRAINRELAY_WHEEL=$$(echo dist/*.whl) $(PY) -m pytest -q -m "" -rs tests/workflow/test_installed.py
 
 docs: mkdocs.yml  ## build the pages of docs/ as a site, strictly, in .site/html (.venv-docs)
 	@scripts/setup.sh docs
 	@rm -rf .site && mkdir -p .site/pages
-	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE config.yaml site.example.yaml docs envs plugin/README.md \
+	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE config.yaml site.example.yaml docs envs plugin/README.md workflow/schemas \
 	  profiles/local/config.yaml workflow/demo/config.yaml tests/support/own_kind/own_kind.py .site/pages
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 	@echo "docs: open $$PWD/.site/html/index.html"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import re
 from pathlib import Path
 from typing import get_args
@@ -18,7 +19,7 @@ from trainrelay import __version__
 from trainrelay.cli.arguments import parser
 from trainrelay.config import parse as parse_config
 from trainrelay.errors import TrainrelayError
-from trainrelay.records import ENDS, files
+from trainrelay.records import ENDS, files, report
 from trainrelay.training.state import StateKind
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,7 +84,7 @@ def test_the_reference_is_the_command_line_and_the_models_as_they_are() -> None:
 
 
 def test_the_page_of_files_is_the_records_as_they_are() -> None:
-    """And no record of a file is missing there; a notice is told to a command."""
+    """And no record of a file is missing there."""
     text = text_of("docs/files.md")
     assert file_reference.page() == text, "run: make reference"
     records = [
@@ -91,6 +92,18 @@ def test_the_page_of_files_is_the_records_as_they_are() -> None:
     ]
     shown = {model.__name__ for model in (*file_reference.IN_STAGE.values(), *file_reference.parts())}
     assert set(records) - shown == {"BaseModel", "Record", "FromHook", "StepsDone", "Notice"} - shown
+
+
+def test_what_a_tool_reads_is_explained_field_by_field() -> None:
+    """A table without a meaning tells no more than the file itself."""
+    models = (files.AttemptRecord, files.TrainRecord, files.CheckpointRecord, files.Notice, report.Analysis)
+    silent = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, _, _, meaning in file_reference.fields(model)
+        if not meaning and name not in inspect.cleandoc(model.__doc__ or "")
+    ]
+    assert not silent
 
 
 def test_every_exit_code_is_on_its_page() -> None:

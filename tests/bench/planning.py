@@ -133,7 +133,7 @@ def bare(project: Project, folder: Path) -> Project:
     (folder / "table.json").write_text(answers)
     (folder / "workflow/rules/common.smk").write_text(COMMON)
     snakefile = (folder / "workflow/Snakefile").read_text()
-    (folder / "workflow/Snakefile").write_text(snakefile.replace("PLANS.before_start(workflow)", ""))
+    (folder / "workflow/Snakefile").write_text(snakefile.replace("PLANS.hook_into(workflow)", ""))
     return Project(folder)
 
 

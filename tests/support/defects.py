@@ -62,10 +62,18 @@ DEFECTS = (
     Defect(
         "a-notice-counts-before-it-was-taken",
         "A command that failed is never told again.",
-        f"{LIBRARY}/operations/notify.py",
+        f"{LIBRARY}/training/notify.py",
         "if why := _not_taken(argv, json_bytes(path, notice)):",
         "if (why := _not_taken(argv, json_bytes(path, notice))) and not append(path, key.encode()):",
         "tests/unit/cli/test_notify.py::test_a_command_that_does_not_take_it_harms_nothing_and_is_tried_again",
+    ),
+    Defect(
+        "a-job-that-died-as-a-whole-is-told-by-nobody",
+        "Out of memory, scancel or a failing setup line end a stage, and nobody hears of it.",
+        f"{LIBRARY}/dag.py",
+        '        _before(workflow, "onerror", self._tell_of_failed)\n',
+        "",
+        "tests/workflow/test_told.py::test_a_supervisor_that_is_killed_is_told_by_snakemake",
     ),
     # ------------------------------------------------------------------ how a training ended
     Defect(

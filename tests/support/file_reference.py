@@ -44,15 +44,70 @@ BESIDE: dict[str, type] = {
 HEAD = """\
 # Files in `runs/`
 
-Made by `make reference` from the code as it is; [where each file is](ARCHITECTURE.md#what-is-where). All
-are JSON; `.jsonl` has an object per line. A name that ends in `_s` is seconds, of a moment Unix seconds.
-Read them as you like; never write them. A file with a `format` is left alone by a version that does not
-know that number. For programs there are also `trainrelay plan --json` and `trainrelay watch --json`.
+Made by `make reference` from the code as it is. Read them as you like; never write them. For programs there
+are also `trainrelay plan --json` and `trainrelay watch --json`.
 
-`EndClass`, why an attempt ended, is one of [these](troubleshooting.md#an-attempt-ended). In
-analysis.json `verdict` is the kind of the verdict, with `verdict_reason` beside it; a NaN or an infinity
-is a text there.
+## Where each file is
+
+```
+<out>/index.html                             declared: all runs at a glance
+<out>/RUN/report.html                        declared
+<out>/RUN/STAGE/stage.json                   identity: ingredients, initial checkpoint's sha256
+                attempts/NNN/attempt.json    argv, backend, resume point, host; then class and
+                                             reason of its end, and what was decided
+                attempts/NNN/processes.json  pids and starts of its processes
+                attempts/NNN/<log>           the trainer's console, a file that is tailed
+                attempts/NNN/hook/           settings.json for the hook; by each rank: that it attached,
+                                             its steps, why it stopped; what came from the initial checkpoint
+                attempts/NNN/hook/save-now   a request for a step checkpoint
+                attempts/NNN/steps/STEP/     a step checkpoint: files by its ranks, manifest.json last;
+                                             none once the training is finished
+                attempts/NNN/telemetry.jsonl steps, step time, data time and memory of all ranks
+                attempts/NNN/stacks/         the stacks of each process when it hung
+                probe/<rung>.log             output of the ranks of the last probe
+                work_dir/                    the trainer's own, unless the config names another
+                work_dir/owner.json          whose it is, and whether it was empty before
+                work_dir.taken-N/            the work dir after a takeover from an owner that may live
+                kept/                        a copy of the last valid checkpoint that the trainer overwrites
+                accepted.json                your decision, bound to one checkpoint
+                accepted-retrain.json        the same, bound to one change
+                NAME.damaged                 a record that `trainrelay doctor` rebuilt, as it was
+                promoted.json                all that was written to the promotion target
+                not-promoted.json            why the last promotion was refused
+                removed.json                 which checkpoints `keep` removed, and when
+                train.json  checkpoint.json  analysis.json  analysis.md          declared
+                train.log  promote.log  analyze.log      output of the verbs, per rule
+<out>/RUN/.STAGE/lease/                      who may write: a claim per fencing token, and its owner's beat
+                 events.jsonl  stop.json     messages of the supervisor; a stop request
+                 told                        a line for each event of which `notify` took notice
+<out>/RUN/STAGE.old-1/                       a training of another identity, kept
+<out>/controller-JOB.log                     output of a controller of trainrelay submit
+.snakemake/submitit/                         logs and results of the executor's jobs, a folder for each
+.snakemake/trainrelay/controller.json        whose Snakemake's lock is
+                      submitted-SHA256.json  config and ingredients as submitted
+                      site-SHA256.json       site.yaml as submitted
+                      controller.sh          what trainrelay submit gave to sbatch
+```
+
+*declared* is a file that Snakemake knows as an output. Logs are text, analysis.md is Markdown, `told` has a
+word per line; a `.json` is one JSON object, a `.jsonl` one per line, and all of these are below.
+
+## What holds for all of them
+
+A name that ends in `_s` is seconds, of a moment Unix seconds. `EndClass`, why an attempt ended, is one of
+[these](troubleshooting.md#an-attempt-ended). In analysis.json `verdict` is the kind of the verdict, with
+`verdict_reason` beside it; a NaN or an infinity is a text there.
+
+stage.json, the files of `hook/`, a step checkpoint's manifest and a notice have a `format`, a number: a
+version that does not know it leaves the file alone. The other files have none; a later version may add
+fields to any. In analysis.json `format` is the family of logs.
+
+For tools there are JSON schemas, which let unknown fields pass:
+[train.json](../workflow/schemas/train.schema.json), [attempt.json](../workflow/schemas/attempt.schema.json),
+[analysis.json](../workflow/schemas/analysis.schema.json), [a notice](../workflow/schemas/notice.schema.json);
+`trainrelay schema NAME` prints them, too. `default` is what a file without the field means.
 """
+TOLD = "What the command `notify` of site.yaml is given, one object ([how to](howto.md#how-am-i-told))."
 PARTS = "Objects that are values of fields above, by the type that is written there."
 
 
@@ -64,12 +119,8 @@ def page() -> str:
     lines += ["", "## Of its supervision: `runs/RUN/.STAGE/`"]
     for name, model in BESIDE.items():
         lines += section(name, model)
-    lines += [
-        "",
-        "## Parts of them",
-        "",
-        "Objects that are values of fields above, by the type that is written there.",
-    ]
+    lines += ["", "## A notice", *section("notice", files.Notice, TOLD)]
+    lines += ["", "## Parts of them", "", PARTS]
     for model in parts():
         lines += section(model.__name__, model)
     return "\n".join(lines) + "\n"
@@ -97,8 +148,9 @@ def parts() -> list[type]:
     return [found[name] for name in sorted(found)]
 
 
-def section(name: str, model: type) -> Iterator[str]:
-    said = inspect.cleandoc(model.__doc__ or "")
+def section(name: str, model: type, said: str = "") -> Iterator[str]:
+    # What a docstring says before its colon is the file's name.
+    said = said or inspect.cleandoc(model.__doc__ or "").removeprefix(f"{name}: ")
     yield from ("", f"### {', '.join(f'`{one}`' for one in name.split(', '))}", "", cell(said), "")
     yield from ("| field | type | default | |", "|---|---|---|---|")
     for field, kind, default, meaning in fields(model):

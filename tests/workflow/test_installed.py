@@ -10,11 +10,16 @@ import site
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from trainrelay import __version__
+
 ROOT = Path(__file__).parents[2]
+HERE = "{}.{}".format(*sys.version_info)
+VERSIONS = sorted({HERE, "3.11", "3.12", "3.13"})
 PAGE = (ROOT / "docs/my_own_script.md").read_text(encoding="utf-8")
 TRAINER = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]
 
@@ -45,8 +50,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def other_python(version: str) -> str | None:
-    """One of another version, if this machine has it; a shim of pyenv may lead to none."""
+def base_python(version: str) -> str | None:
+    """One of this version, if this machine has it; a shim of pyenv may lead to none."""
+    if version == HERE:
+        return sys.executable
     found = shutil.which(f"python{version}")
     works = found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
     return found if works else None
@@ -54,17 +61,20 @@ def other_python(version: str) -> str | None:
 
 @pytest.fixture(
     scope="module",
-    params=["", pytest.param("3.12", marks=pytest.mark.long), pytest.param("3.13", marks=pytest.mark.long)],
+    params=[
+        "",
+        *(pytest.param(one, marks=pytest.mark.long) for one in VERSIONS),
+    ],
 )
 def python(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of an empty environment with that wheel.
 
-    What it depends on is read from where these tests have it; of another version, pip installs all of it.
+    What it depends on is read from where these tests have it; with a version named, pip installs all.
     """
     venv = tmp_path_factory.mktemp("installed") / "venv"
     python = venv / "bin/python"
     if request.param:
-        if (base := other_python(request.param)) is None:
+        if (base := base_python(request.param)) is None:
             pytest.skip(f"there is no python{request.param} here")
         output_of(base, "-m", "venv", venv, cwd=ROOT)
         output_of(python, "-m", "pip", "install", "-q", wheel, cwd=ROOT)
@@ -83,7 +93,7 @@ def test_it_trains_two_stages_in_an_empty_folder(python: Path, tmp_path: Path) -
     trainrelay, path = python.with_name("trainrelay"), f"{python.parent}:"
     where = "import trainrelay; print(trainrelay.__file__)"
     assert output_of(python, "-c", where, cwd=tmp_path).startswith(str(python.parents[1]))
-    assert output_of(trainrelay, "--version", cwd=tmp_path) == "trainrelay 0.1.0\n"
+    assert output_of(trainrelay, "--version", cwd=tmp_path) == f"trainrelay {__version__}\n"
 
     output_of(trainrelay, "init", "--from", "script", cwd=tmp_path)
     config = (tmp_path / "config.yaml").read_text()
@@ -96,6 +106,8 @@ def test_it_trains_two_stages_in_an_empty_folder(python: Path, tmp_path: Path) -
     (tmp_path / "config.yaml").write_text(config)
     (tmp_path / "train.py").write_text(TRAINER)
     output_of(trainrelay, "plan", cwd=tmp_path, path=path)
+    on_slurm = output_of(python, "-m", "snakemake", "--profile", "slurm", "-n", cwd=tmp_path, path=path)
+    assert "mine/two: trains 2 epochs: nothing trained yet" in on_slurm
     said = output_of(python, "-m", "snakemake", "--profile", "local", cwd=tmp_path, path=path)
     assert (tmp_path / "runs/mine/two/checkpoint.json").is_file(), said
 
@@ -104,6 +116,17 @@ def test_it_trains_two_stages_in_an_empty_folder(python: Path, tmp_path: Path) -
     assert (tmp_path / "runs/index.html").is_file()
     again = output_of(python, "-m", "snakemake", "--profile", "local", "-n", cwd=tmp_path, path=path)
     assert "Nothing to be done" in again
+
+
+def test_what_an_index_shows_of_the_readme_has_no_link_into_the_clone(wheel: Path) -> None:
+    """As long as the project has no address; then they lead there."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        text = archive.read(name).decode().partition("\n\n")[2]
+    assert "# trainrelay" in text
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    assert not [link for link in links if "://" not in link and not link.startswith("#")]
 
 
 def test_a_folder_that_has_one_of_the_files_stays_as_it_is(python: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,29 @@ def test_a_changed_learning_rate_is_printed_before_and_now(trained: Project) -> 
     assert "train_stage1" not in printed
 
 
+def test_a_dry_run_begins_with_a_line_per_training_the_refused_ones_first(fresh: Project) -> None:
+    """Of those that it is about, once, before the table of jobs; a job's message begins with it, too."""
+    work_dir = fresh.folder / "workflow/demo/driving/work_dirs/e2e"
+    work_dir.mkdir(parents=True)
+    (work_dir / "epoch_1.pth").write_bytes(b"mine")
+    printed = fresh.succeed("-n")
+    before, _, jobs = printed.partition("Job stats:")
+    refused, trains = re.findall(r"^driving/stage\d: .*$", before, re.MULTILINE)
+    assert refused.startswith("driving/stage2: refused: ")
+    assert "epoch_1.pth" in refused or "trainrelay did not write" in refused
+    assert trains == "driving/stage1: trains 2 epochs: nothing trained yet"
+    assert not re.findall(r"^driving/stage\d: ", jobs, re.MULTILINE)
+    assert re.search(r"Job \d+: driving/stage1: trains 2 epochs\n  fresh: nothing trained yet\n  2 CPU", jobs)
+    one = fresh.succeed("-n", "--until", "train_stage1").partition("Job stats:")[0]
+    assert "driving/stage1: " in one
+    assert "driving/stage2: " not in one
+
+
+@pytest.mark.parametrize("options", [("-n", "--quiet"), ("--summary",), ("--dag",), ("--unlock",)])
+def test_no_other_output_has_these_lines(fresh: Project, options: tuple[str, ...]) -> None:
+    assert not re.search(r"^driving/stage\d: ", fresh.succeed(*options), re.MULTILINE)
+
+
 def test_a_foreign_work_dir_is_refused_before_anything_starts(trained: Project) -> None:
     foreign(trained)
     work_dir = trained.folder / "workflow/demo/driving/work_dirs/e2e"
@@ -186,7 +210,7 @@ def test_the_uniad_plan_is_printed_with_neither_checkout_nor_slurm(tmp_path: Pat
     shutil.copy(REPOSITORY / "workflow/Snakefile", project.folder / "workflow")
     shutil.copytree(REPOSITORY / "workflow/report", project.folder / "workflow/report")
     printed = project.succeed("-n")
-    assert "uniad/stage1: trains 6 epochs\n  8 x a40, " in printed
+    assert "uniad/stage1: trains 6 epochs\n  fresh: nothing trained yet\n  8 x a40, " in printed
     assert "full_track_map.py, backends gloo" in printed
-    assert "uniad/stage2: trains 20 epochs\n  8 x a40, " in printed
+    assert "uniad/stage2: trains 20 epochs\n  fresh: nothing trained yet\n  8 x a40, " in printed
     assert "full_e2e.py, backends gloo" in printed

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+import shtab
 
 from trainrelay import cli
 from trainrelay.cli.arguments import parser
 from trainrelay.system.hints import use_config
 
-INTERNAL = {"control", "promote", "train"}
+INTERNAL = {"control", "overview", "promote", "train"}
 
 
 def verbs() -> argparse._SubParsersAction[argparse.ArgumentParser]:
@@ -34,13 +37,44 @@ def test_only_the_list_of_verbs_has_parsers_as_choices() -> None:
     assert not [action for action in actions if isinstance(action.choices, dict)]
 
 
+def completed(folder: Path, *words: str) -> set[str]:
+    """What bash offers for the last of these words, by the script that shtab makes."""
+    script = folder / "completion"
+    if not script.exists():
+        script.write_text(shtab.complete(parser(), "bash"))
+    typed = shlex.join(words[:-1]), shlex.quote(words[-1])
+    code = f"""
+        shopt -s extglob progcomp
+        source {shlex.quote(str(script))}
+        COMP_WORDS=({typed[0]} {typed[1]}); COMP_CWORD={len(words) - 1}; COMP_LINE="${{COMP_WORDS[*]}}"
+        _shtab_trainrelay; printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return {line.strip() for line in done.stdout.splitlines() if line.strip()}
+
+
+@pytest.mark.process
+def test_bash_completes_verbs_options_and_files(tmp_path: Path) -> None:
+    """By the command of docs/howto.md, and nothing that nobody types."""
+    (tmp_path / "run.log").touch()
+    (tmp_path / "runs").mkdir()
+    offered = completed(tmp_path, "trainrelay", "")
+    assert {"plan", "analyze", "stop"} <= offered
+    assert not offered & INTERNAL
+    assert completed(tmp_path, "trainrelay", "analyze", "ru") == {"run.log", "runs"}
+    assert completed(tmp_path, "trainrelay", "plan", "--configfile", "run.") == {"run.log"}
+    assert completed(tmp_path, "trainrelay", "analyze", "--fail-on", "w") == {"warning"}
+    assert "--when" in completed(tmp_path, "trainrelay", "plan", "--w")
+    assert not completed(tmp_path, "trainrelay", "help", "") & INTERNAL
+
+
 def test_what_the_workflow_calls_is_not_listed_but_works() -> None:
-    """Nobody types these; `trainrelay help train` explains one all the same."""
+    """Nobody types these; their own --help explains them."""
     listed = {action.dest for action in verbs()._choices_actions}
     assert verbs().choices.keys() - listed == INTERNAL
     assert not [name for name in INTERNAL if f"\n    {name} " in parser().format_help()]
     assert parser().parse_args(["train", "r/s"]).where == "r/s"
-    assert parser().parse_args(["help", "train"]).about == "train"
+    assert parser().parse_args(["help", "plan"]).about == "plan"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def test_each_template_is_a_commented_config(
     text = Path("config.yaml").read_text()
     assert text.startswith("# trainrelay's configuration")
     assert text.count("#") > 10
+    assert "docs/" not in text  # no such folder is here
     assert Path("slurm/config.yaml").read_bytes() == (ROOT / "profiles/slurm/config.yaml").read_bytes()
     assert "mine/Snakefile\n" in capsys.readouterr().out
 
@@ -50,7 +51,7 @@ def test_no_value_of_the_example_site_counts_until_you_write_it(
     assert [line.removeprefix("# ") for line in written] == [line.removeprefix("# ") for line in example]
 
 
-@pytest.mark.parametrize("there", ["Snakefile", "site.yaml", "slurm", "profiles/local/config.yaml"])
+@pytest.mark.parametrize("there", ["Snakefile", "site.yaml", "profiles/local/config.yaml"])
 def test_it_writes_over_nothing_and_names_what_is_there(
     there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,8 +60,25 @@ def test_it_writes_over_nothing_and_names_what_is_there(
     Path(there).symlink_to("nowhere")
     before = sorted(tmp_path.rglob("*"))
     assert main(["init"]) == 2
-    assert there in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert there in said
+    assert "set root" in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_has_the_name_of_a_profile_stays_and_the_profile_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `slurm/`, where a repository has its sbatch scripts."""
+    monkeypatch.chdir(tmp_path)
+    Path("slurm").mkdir()
+    Path("slurm/one.sh").write_text("#SBATCH\n")
+    assert main(["init"]) == 0
+    said = capsys.readouterr().out
+    assert "slurm was there and stays as it is; use --profile profiles/slurm\n" in said
+    assert [path.name for path in Path("slurm").iterdir()] == ["one.sh"]
+    assert Path("profiles/slurm/config.yaml").is_file()
+    assert Path("local/config.yaml").is_file()
 
 
 def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,6 +110,14 @@ def test_a_training_keeps_the_newest_and_every_second(
     assert all(one.size > 0 and one.at_s > 1e9 for one in noted.files)
 
 
+def test_a_plan_speaks_of_the_disk_before_the_first_checkpoint_too(new: ToyProject) -> None:
+    """Of what is known by then."""
+    planned = stage_plan(StageContext(new.config(**SIX, keep={"last": 1}), "r", "s"))
+    assert any("a checkpoint's size is not known before the first one" in note for note in planned.notes)
+    without = stage_plan(StageContext(new.config(**SIX), "r", "s"))
+    assert not any(" GB free " in note for note in without.notes)
+
+
 def test_it_is_done_while_the_training_runs(new: ToyProject) -> None:
     """Not only at its end: the disk would be full by then."""
     habit = {"options": {"habit": "brisk"}}

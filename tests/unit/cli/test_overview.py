@@ -1,4 +1,4 @@
-"""`trainrelay overview` and `trainrelay report`: which pages are written, and what leads where."""
+"""`trainrelay report`, and `overview` of the workflow: which pages are written, and what leads where."""
 
 from __future__ import annotations
 

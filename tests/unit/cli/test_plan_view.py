@@ -302,8 +302,8 @@ def test_a_refused_stage_ends_2_and_says_one_reason_a_line(
 def test_snakemake_says_one_reason_a_line_too(undeclared: Config) -> None:
     message = plan(undeclared)[0].message().splitlines()
     assert message[0] == "r/s: refused"
-    assert "lrr" in message[3]
-    assert "dropp" in message[4]
+    assert "lrr" in message[2]
+    assert "dropp" in message[3]
 
 
 def test_a_guarded_change_ends_2_and_names_the_command_with_this_config(

@@ -61,12 +61,21 @@ def _with_nan(line: str) -> str:
     return f"{before}{found}nan\n" if found else line
 
 
-def test_another_key_is_not_of_the_schema(tmp_path: Path) -> None:
+def test_a_key_of_a_later_version_breaks_no_reader_but_another_type_does(tmp_path: Path) -> None:
+    """Anywhere in the file; our own reader refuses both."""
     disk = OnDisk(tmp_path)
     disk.make_checkout()
     disk.train()
     path = disk.paths.folder / "attempts/001/attempt.json"
     record: dict[str, Any] = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "epoch": 1}))
+    later = {**record, "new": 1, "place": {**record["place"], "new": 1}}
+    path.write_text(json.dumps(later))
+    check(path, "attempt")
+    path.write_text(json.dumps({**record, "number": "1"}))
     with pytest.raises(ValidationError):
         check(path, "attempt")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_part_of_a_schema_for_other_tools_is_closed(name: str) -> None:
+    assert '"additionalProperties": false' not in json.dumps(SCHEMAS[name]())

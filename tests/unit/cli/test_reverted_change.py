@@ -18,6 +18,7 @@ from trainrelay.supervise import acquire
 from trainrelay.system.files import read_record, sha256_of, write_json
 from trainrelay.trainers import TRAINERS
 from trainrelay.training import archiving, state
+from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.plan import stage_plan
@@ -89,6 +90,19 @@ def snapshot(toy: ToyProject) -> dict[str, str]:
     folders = (toy.out, toy.checkout)
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {str(path): sha256_of(path).sha256 for path in files if ".s" not in path.parts}
+
+
+def test_one_variable_names_a_training_over_all_its_attempts_and_another_one_from_scratch(
+    reverted: ToyProject,
+) -> None:
+    """A logger's run id: the same after a resume, new where the series begins again."""
+    reverted.train(**CHANGED, epochs=4)
+    named = [
+        [attempt.env[train.TRAINING_VARIABLE] for attempt in list_attempts(folder)]
+        for folder in (reverted.paths().folder, reverted.paths().folder.with_name("s.old-1"))
+    ]
+    (first, again), (old,) = named
+    assert first == again != old
 
 
 class TestRevertedByHand:

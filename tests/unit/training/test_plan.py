@@ -197,7 +197,8 @@ def refusals(disk: OnDisk, runtime_min: int, *, limited: bool, interval_min: flo
     jobs = [SimpleNamespace(output=[disk.paths.train])]
     resources = {"gpu": 8, "runtime_min": runtime_min}
     config = disk.config(epochs=4, resources=resources, checkpoint_interval_min=interval_min)
-    return Plans(config, []).refusals(jobs, lambda _: None, limited=limited)
+    found = Plans(config, []).refusals(jobs, lambda _: None, limited=limited)
+    return "\n".join(why for _, why in found)
 
 
 def test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set(

@@ -7,9 +7,10 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from trainrelay.text import printable, printable_lines
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
-from trainrelay.training.plan import plan
+from trainrelay.training.launch_id import LAUNCH_VARIABLE, OF_CONTROLLER
+from trainrelay.training.notify import tell, tell_of_failed_job
+from trainrelay.training.plan import StagePlan, plan
 from trainrelay.training.state import current
 from trainrelay.training.submitted import CODE, SUBMITTED_VARIABLE, of_this_job, submit
 
@@ -128,6 +131,9 @@ class Plans:
             self._site = read_once(load_site)
             self._plans = {(planned.at.run, planned.at.stage): planned for planned in plan(config)}
         self._snapshot, self._submitted = save_snapshot(config), Path()
+        # By file: as a module its rules may have other names.
+        self._files = {str(planned.at.paths.train): where for where, planned in self._plans.items()}
+        self._began_s = time.time()
         gc.freeze()  # all of this stays, and Snakemake makes so many objects that it would be looked at often
 
     def submit(self) -> None:
@@ -186,55 +192,75 @@ class Plans:
 
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
         """What `snakemake -n` prints of a training; minutes as set on the command line, too."""
-        message = self._plans[run, stage].message(resources.get("runtime"))
-        return printable_lines(with_configfile(message, self._configfile))
+        return self._printable(self._plans[run, stage].message(resources.get("runtime")))
 
-    def before_start(self, workflow: Any) -> None:
-        """Lets Snakemake start nothing while a training is refused; exits where it looks elsewhere for files.
+    def hook_into(self, workflow: Any) -> None:
+        """Lets Snakemake start nothing while a training is refused, tells `notify` what no job could tell,
+        and begins a dry run with what matters; exits where it looks elsewhere for files.
 
-        Not by `onstart:`, which is not run of a module and replaced by one of yours.
+        Not by `onstart:` and `onerror:`, which are not run of a module and replaced by those of yours.
         """
-        folder, register = f"{out(self._config)}/", workflow.onstart
+        folder = f"{out(self._config)}/"
         with _exit_without_traceback():
             if workflow.modifier.path_modifier.replace_prefix(folder) != folder:
                 raise Refusal("as a module it takes no prefix and no replace_prefix; set out: in its config")
             if vars(workflow).setdefault("trainrelay_config", self._snapshot) != self._snapshot:
                 raise Refusal("a Snakefile can use one config of it; write the runs of both into one config")
+        _before(workflow, "onstart", self._start)
+        _before(workflow, "onerror", self._tell_of_failed)
+        workflow.logger_manager.logger.addFilter(partial(self._first_lines, workflow))
 
-        def guarded(hook: Callable[[Any], object]) -> Callable[[Any], object]:
-            def start(log: Any) -> None:
-                jobs, group_of = workflow.dag.needrun_jobs(), workflow.dag.get_job_group
-                with _exit_without_traceback():
-                    if refusals := self.refusals(jobs, group_of, limited=workflow.non_local_exec):
-                        raise Refusal(f"nothing was started.\n{refusals}")
-                for remark in self._remarks(workflow):
-                    say(remark)
-                use_config(self._configfile or self._snapshot)
-                hook(log)
+    def _start(self, workflow: Any) -> None:
+        jobs, group_of = workflow.dag.needrun_jobs(), workflow.dag.get_job_group
+        with _exit_without_traceback():
+            refused = self.refusals(jobs, group_of, limited=workflow.non_local_exec)
+            if os.environ.get(LAUNCH_VARIABLE, "").startswith(OF_CONTROLLER):  # nobody looks at its output
+                for planned, why in refused:
+                    tell(planned.at, Refusal(why))
+            if refused:
+                raise Refusal("\n".join(["nothing was started.", *(why for _, why in refused)]))
+        for remark in self._remarks(workflow):
+            say(remark)
+        use_config(self._configfile or self._snapshot)
 
-            return start
+    def _tell_of_failed(self, workflow: Any) -> None:
+        for where in self._wanted(workflow.scheduler.failed):
+            tell_of_failed_job(self._plans[where].at, self._began_s)
 
-        workflow._onstart = guarded(getattr(workflow, "_onstart", lambda _: None))
-        workflow.onstart = lambda hook: register(guarded(hook))
+    def _first_lines(self, workflow: Any, record: Any) -> bool:
+        """A filter of Snakemake's log: of a dry run's table of jobs, before which is a line per training."""
+        if workflow.dryrun and hasattr(record, "stats"):
+            plans = [self._plans[where] for where in self._wanted(workflow.dag.needrun_jobs())]
+            plans.sort(key=lambda planned: planned.action != "refuse")
+            lines = [f"{p.at.name}: {p.doing}: {'; '.join(p.why)}\n" for p in plans]
+            record.msg = self._printable("".join(lines)) + record.msg
+        return True
 
-    def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
+    def _printable(self, text: str) -> str:
+        return printable_lines(with_configfile(text, self._configfile))
+
+    def _wanted(self, jobs: Iterable[Any]) -> dict[tuple[str, str], Any]:
+        """The trainings among these jobs, by run and stage, each with its job or group of jobs."""
+        files = {str(file): job for job in jobs for one in getattr(job, "jobs", [job]) for file in one.output}
+        return {where: files[file] for file, where in self._files.items() if file in files}
+
+    def refusals(
+        self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool
+    ) -> list[tuple[StagePlan, str]]:
         """Why scheduled trainings must not start, one paragraph per training; empty if all may.
 
         `group_of`: with which others a job is one job of the cluster, None for by itself. `limited`: they
         become jobs of a cluster, which ends them at their time limit.
         """
-        # By its file: as a module its rules may have other names.
-        files = {str(planned.at.paths.train): where for where, planned in self._plans.items()}
-        wanted = {files[file]: job for job in jobs for file in map(str, job.output) if file in files}
-        groups = {where: group_of(wanted[where]) for where in sorted(wanted)}
-        plans = [self._plans[where] for where in groups]
-        refused = [p for p in plans if p.action == "refuse"]
-        whys = [[f"{p.at.name}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
-        lines = ["\n  ".join(why) for why in whys]
-        lines += [f"{p.at.name}: {p.too_short}" for p in plans if limited and p.too_short]
-        lines += at_once(self._config, groups)
-        lines += self._too_long(groups) if limited and not lines else []
-        return printable_lines(with_configfile("\n".join(lines), self._configfile))
+        wanted = self._wanted(jobs)
+        plans = [self._plans[where] for where in wanted]
+        found = [(p, f"{p.at.name}: " + "\n  ".join(p.why)) for p in plans if p.action == "refuse"]
+        found += [(p, f"{p.at.name}: {p.too_short}") for p in plans if limited and p.too_short]
+        groups = {where: group_of(job) for where, job in wanted.items()}
+        found += [(plans[0], line) for line in at_once(self._config, groups)]
+        if limited and not found:
+            found += [(plans[0], line) for line in self._too_long(groups)]
+        return [(planned, self._printable(why)) for planned, why in found]
 
     def _too_long(self, groups: Mapping[tuple[str, str], Any]) -> Iterator[str]:
         """A sentence for each group that could never start as one job."""
@@ -253,6 +279,21 @@ class Plans:
         names, groups = [f"train_{name}" for name in self._config.stage_names], workflow.group_settings
         if groups.overwrite_groups and not any(one.endswith(tuple(names)) for one in groups.overwrite_groups):
             yield f"each training is a job by itself: the profile's groups name none of {', '.join(names)}"
+
+
+def _before(workflow: Any, event: str, ours: Callable[[Any], None]) -> None:
+    """Ours runs before the hook of this event, also before one that a Snakefile of yours sets later."""
+    register = getattr(workflow, event)
+
+    def both(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+        def call(log: Any) -> None:
+            ours(workflow)
+            hook(log)
+
+        return call
+
+    setattr(workflow, f"_{event}", both(getattr(workflow, f"_{event}")))
+    setattr(workflow, event, lambda hook: register(both(hook)))
 
 
 def _is_complete(at: StageContext) -> bool:

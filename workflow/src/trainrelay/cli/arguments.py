@@ -13,9 +13,11 @@ from trainrelay.system.hints import DEFAULT_CONFIGFILE
 from trainrelay.text import did_you_mean
 
 _WITHOUT_A_CONFIG = ("help", "init", "schema")
-_INTERNAL = ("control", "promote", "train")  # no list of verbs has them
+_INTERNAL = ("control", "overview", "promote", "train")  # no list of verbs has them
 _OF_WHAT_RUNS = ("export", "overview", "report", "stop", "watch")
 _RUNS = "only these runs or stages; default: all"
+# By which a shell completes paths: what shtab calls FILE.
+_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 _Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="trainrelay", description=about)
     top.add_argument("--version", action="version", version=f"trainrelay {__version__}")
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    _helping(top, verbs)
+    helped = _helping(top, verbs)
     _typed_by_you(verbs)
     _typed_to_see_numbers(verbs)
     _typed_for_one_stage(verbs)
@@ -43,12 +45,16 @@ def parser() -> argparse.ArgumentParser:
     names = ("config", "train", "attempt", "analysis", "notice")
     verb.add_argument("of", nargs="?", choices=names, default="config", metavar="NAME", help=of)
     _called_by_the_workflow(verbs)
+    helped.choices = [listed.dest for listed in verbs._choices_actions]
     for name, verb in verbs.choices.items():
         if name not in _WITHOUT_A_CONFIG:
             file = None if name in _OF_WHAT_RUNS else DEFAULT_CONFIGFILE
             config = f"the config (default: {file or 'that of the last snakemake here, else config.yaml'})"
             verb.add_argument("--configfile", type=Path, default=file, metavar="FILE", help=config)
             verb.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
+        for action in verb._actions:
+            if action.type is Path:
+                vars(action)["complete"] = _FILES
     return top
 
 
@@ -84,13 +90,11 @@ def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentPa
     return verb
 
 
-def _helping(top: argparse.ArgumentParser, verbs: _Verbs) -> None:
+def _helping(top: argparse.ArgumentParser, verbs: _Verbs) -> argparse.Action:
     about = "print this, or what a verb does and takes"
     helping = verbs.add_parser("help", help=about, description=about)
-    helping.add_argument(
-        "about", nargs="?", metavar="VERB", choices=verbs.choices.keys(), help="default: all"
-    )
     helping.set_defaults(verb=lambda arguments: verbs.choices.get(arguments.about, top).print_help())
+    return helping.add_argument("about", nargs="?", metavar="VERB", help="default: all")
 
 
 def _typed_by_you(verbs: _Verbs) -> None:
@@ -125,7 +129,6 @@ def _typed_to_see_numbers(verbs: _Verbs) -> None:
     verb.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
     again = "write again every S seconds as long as a training runs"
     verb.add_argument("--every-s", type=float, metavar="S", help=again)
-    _add(verbs, "overview", "write index.html, the page of all runs", module="report")
     judges = "read and judge training logs: files of one training, oldest first, or a folder of each training"
     verb = _add(verbs, "analyze", judges, module="logs")
     what = "a log, packed by gzip or not; a folder with the logs of one training; - for standard input"
@@ -179,5 +182,8 @@ def _typed_for_one_stage(verbs: _Verbs) -> None:
 
 def _called_by_the_workflow(verbs: _Verbs) -> None:
     _add_controller(verbs, "control", "run and watch over the workflow (called by the job of submit)")
+    _add(
+        verbs, "overview", "write index.html, the page of all runs (called by the workflow)", module="report"
+    )
     _add_for_stage(verbs, "train", "train one stage, or resume it (called by the workflow)")
     _add_for_stage(verbs, "promote", "verify a stage's checkpoint and promote it (called by the workflow)")

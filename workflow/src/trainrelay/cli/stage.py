@@ -11,7 +11,6 @@ from trainrelay.cli.printing import print_json
 from trainrelay.errors import TrainrelayError, UserError
 from trainrelay.operations.accept import accept_checkpoint, accept_retraining
 from trainrelay.operations.doctor import examine, repair
-from trainrelay.operations.notify import tell
 from trainrelay.operations.probe import first_working, probe_rungs, rungs_to_probe, would_use
 from trainrelay.operations.promote import promote_stage, report_unfinished
 from trainrelay.operations.restore import restore_stage
@@ -20,6 +19,7 @@ from trainrelay.operations.train import train_stage
 from trainrelay.records import ProbeResult
 from trainrelay.system.say import answer
 from trainrelay.training import state
+from trainrelay.training.notify import tell
 
 
 def accept(arguments: argparse.Namespace) -> None:

@@ -109,7 +109,7 @@ class TrainerSettings(Model):
     """Python of the trainer's environment; null: the Python that runs trainrelay; with a prefix, `python`."""
     prefix: tuple[File, ...] = Field(default=(), strict=False)
     """Words before the interpreter, e.g. [apptainer, exec, --nv, image.sif]. The interpreter is then the one
-    inside, and every path must be the same inside; see docs/containers.md."""
+    inside, and every path must be the same inside; see Containers in the docs."""
     entry: File = "./tools/train.py"
     """The training script, relative to root."""
     launch: Literal["torch.distributed.launch", "torch.distributed.run"] = "torch.distributed.run"
@@ -268,6 +268,7 @@ class Stage(Model):
     promotion: Promotion | None = None
     """Where it is copied to; null: the next stage loads it from the work dir."""
     resources: Resources = Resources()
+    """What the training asks Slurm, or Snakemake's own scheduler, for."""
     backends: tuple[RungName, ...] = Field(default=("nccl", "gloo"), min_length=1, strict=False)
     """The ladder of communication backends, best first: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo, or
     names of the top-level rungs. The first that works on the node is used. On device cpu: gloo alone."""
@@ -327,7 +328,9 @@ class Run(Model):
     """A named set of stages trained by one trainer."""
 
     trainer: TrainerSettings
+    """How the trainer of its stages is started."""
     stages: Mapping[StageName, Stage] = Field(min_length=1)
+    """Its stages by name: letters, digits and _, beginning with a letter."""
 
     @model_validator(mode="before")
     @classmethod
@@ -376,6 +379,7 @@ class Config(Model):
     knowledge: tuple[File, ...] = Field(default=(), strict=False)
     """YAML files of yours that say what metrics mean, for analyses and reports; see docs/judgement.md."""
     runs: Mapping[RunName, Run] = Field(min_length=1)
+    """The runs by name: letters, digits, _ and -."""
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from trainrelay.controller.job import of_folder
 from trainrelay.errors import NoAnswer, Refusal, SlurmError, UserError
 from trainrelay.slurm import RUNNING, QueueRow, own_run, scrubbed
 from trainrelay.slurm.ask import live_jobs, own_job, requeue, setting
-from trainrelay.training.launch_id import LAUNCH_VARIABLE
+from trainrelay.training.launch_id import LAUNCH_VARIABLE, OF_CONTROLLER
 
 _LOOK_S = 0.2  # between two looks at Snakemake and its lock: short beside any job of it
 _AGAIN_S = 5.0  # spares a slurmctld that does not answer
@@ -78,7 +78,7 @@ def _snakemake(*arguments: str) -> list[str]:
 
 def _env(job_id: str) -> dict[str, str]:
     """What Snakemake submits is not part of this job; but over all its runs it is one call of Snakemake."""
-    launch = {LAUNCH_VARIABLE: f"controller job {job_id}"}
+    launch = {LAUNCH_VARIABLE: f"{OF_CONTROLLER}{job_id}"}
     return {**scrubbed(os.environ), **launch, "PYTHONUNBUFFERED": "1"}
 
 

@@ -27,20 +27,21 @@ rule everything:
 
 
 def init(folder: Path, template: str) -> list[str]:
-    """Write the files and return their names; Refusal, and nothing written, if one is there already."""
-    files, links = _files(template), {name: f"profiles/{name}" for name in PROFILES}
-    if there := [name for name in (*files, *links) if os.path.lexists(folder / name)]:
+    """Write the files and return their names, but links whose names are taken; Refusal if a file is there."""
+    files = _files(template)
+    if there := [name for name in files if os.path.lexists(folder / name)]:
         raise Refusal(
-            f"already in {folder}: {', '.join(there)}; nothing was written. Move them away, or"
-            " run: trainrelay init FOLDER"
+            f"already in {folder}: {', '.join(there)}; nothing was written. Move them away, or run:"
+            " trainrelay init FOLDER, and set root in its config.yaml to the trainer's checkout"
         )
+    links = [name for name in PROFILES if not os.path.lexists(folder / name)]
     try:
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with (folder / name).open("x", encoding="utf-8") as file:
                 file.write(text)
-        for name, target in links.items():
-            (folder / name).symlink_to(target)  # Snakemake looks for `--profile slurm` here
+        for name in links:
+            (folder / name).symlink_to(f"profiles/{name}")  # Snakemake looks for `--profile slurm` here
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror}: {error.filename}") from None
     return [*files, *links]

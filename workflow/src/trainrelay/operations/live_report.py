@@ -17,7 +17,7 @@ from pathlib import Path
 
 from trainrelay.config import report_path, save_snapshot
 from trainrelay.errors import UserError
-from trainrelay.supervise import not_trainers
+from trainrelay.system.alive import not_trainers
 from trainrelay.system.hints import TYPED_VARIABLE
 from trainrelay.system.say import say
 from trainrelay.training.context import StageContext

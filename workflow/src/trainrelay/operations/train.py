@@ -17,7 +17,6 @@ from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.live_report import reported
-from trainrelay.operations.notify import tell
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
@@ -33,6 +32,7 @@ from trainrelay.trainers import LaunchRequest
 from trainrelay.training import archiving, bad_nodes, plan, retention, state
 from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
+from trainrelay.training.notify import tell
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, initial_path, ladder, launch_request, missing, unsupported
 from trainrelay.training.signature import EXACT
@@ -40,6 +40,7 @@ from trainrelay.training.submitted import CODE, changed_since, ingredients_submi
 from trainrelay.training.work_dirs import WorkDirs
 
 _STOP_GRACE_S = 30.0  # as long as Slurm's default KillWait
+TRAINING_VARIABLE = "TRAINRELAY_TRAINING"  # the same for every attempt of a training, for a logger's run id
 
 
 def train_stage(at: StageContext) -> None:
@@ -212,7 +213,8 @@ def _request(facts: state.Facts) -> LaunchRequest:
     request = launch_request(facts.at)
     # As the config spells it, unless a takeover began another one.
     own = facts.work_dirs.current if facts.work_dirs.takeovers else None
-    return replace(request, work_dir=str(own)) if own else request
+    named = {TRAINING_VARIABLE: facts.identity.owner} if facts.identity and facts.identity.owner else {}
+    return replace(request, work_dir=str(own) if own else request.work_dir, env={**named, **request.env})
 
 
 def initial_digest(facts: state.Facts) -> FileDigest | None:

@@ -60,11 +60,11 @@ class Place(Record):
 
 
 class FileDigest(Record):
-    """A file by content. `size` in bytes."""
+    """A file by content."""
 
-    path: str
+    path: str  # where it was when it was read
     sha256: str
-    size: int
+    size: int  # bytes
 
 
 Unit = Literal["epoch", "iteration"]
@@ -76,21 +76,16 @@ ITERATIONS = ("iteration", "iter_num", "global_step", "step", "iter")
 
 
 class CheckpointFacts(Record):
-    """What was read from a checkpoint without running code from it.
+    """What was read from a checkpoint without running code from it."""
 
-    `epoch` counts finished epochs, `iteration` is the global one; `tensors` and `parameters` count the
-    weights only. `first_non_finite` names the first weight with a NaN or an infinity; infinities that no step
-    of training made are finite: `constant_infinity` names the first weight with such, an attention mask.
-    """
-
-    file: FileDigest
-    epoch: int | None
-    iteration: int | None
-    tensors: int
-    parameters: int
-    finite: bool
-    first_non_finite: str | None = None
-    constant_infinity: str | None = None
+    file: FileDigest  # the checkpoint by content
+    epoch: int | None  # finished ones; None: it does not say
+    iteration: int | None  # the global one; None: it does not say
+    tensors: int  # of weights
+    parameters: int  # numbers in these
+    finite: bool  # no weight holds a NaN, nor an infinity that training made
+    first_non_finite: str | None = None  # the first weight that does
+    constant_infinity: str | None = None  # the first weight with other infinities, as an attention mask
 
     def done(self, unit: Unit) -> int | None:
         """How many of a training's epochs or iterations it holds."""
@@ -100,9 +95,9 @@ class CheckpointFacts(Record):
 class ResumePoint(Record):
     """Where an attempt starts: a checkpoint of this stage; `epoch` None: of a training by iterations."""
 
-    path: str
+    path: str  # of the checkpoint
     epoch: int | None
-    iteration: int | None = None
+    iteration: int | None = None  # the global one
     within: bool = False  # saved in the midst of the next epoch
 
     @property
@@ -121,10 +116,10 @@ class StepPoint(Record):
     With none done it continues at the end of the epoch before, and evaluates again. Epoch 0: it counts none.
     """
 
-    path: str
-    step: int
-    epoch: int
-    iteration: int
+    path: str  # its folder
+    step: int  # iterations of the whole training
+    epoch: int  # in which it was saved
+    iteration: int  # of that epoch
 
     def __str__(self) -> str:
         if not self.epoch:
@@ -134,23 +129,20 @@ class StepPoint(Record):
 
 
 class ProbeResult(Record):
-    """Whether the ranks of a stage could talk on a rung of its ladder.
+    """Whether the ranks of a stage could talk on a rung of its ladder."""
 
-    `error` is the first line that matters, None where it works; `gb_per_s` of all_reduce by size in MB.
-    """
-
-    rung: str
-    outcome: Literal["works", "fails", "hangs"]
-    error: str | None
-    gb_per_s: dict[int, float]
-    seconds: float
-    log: str
+    rung: str  # its name in `backends`
+    outcome: Literal["works", "fails", "hangs"]  # what became of the probe
+    error: str | None  # the first line that matters; None: it works
+    gb_per_s: dict[int, float]  # of all_reduce, by size in MB
+    seconds: float  # how long it took
+    log: str  # its output
 
 
 class SlurmRun(Record):
     """One run of a Slurm job; a requeue begins the next one under the same id."""
 
-    job_id: str
+    job_id: str  # as squeue shows it
     restarts: int  # how often the job was requeued before
     nodes: str  # as Slurm writes them: gpu[03-04]
 
@@ -158,9 +150,9 @@ class SlurmRun(Record):
 class Decision(Record):
     """What followed the end of an attempt, as the supervisor concluded it; `final` needs you."""
 
-    step: Literal["done", "stop", "again", "final"]
-    reason: str = ""
-    what_to_do: str = ""
+    step: Literal["done", "stop", "again", "final"]  # again is a retry, stop an end on request
+    reason: str = ""  # one sentence
+    what_to_do: str = ""  # for `final`: what to run or change
 
 
 class EpochBases(Record):
@@ -177,16 +169,13 @@ class FromHook(BaseModel):
 
 
 class InitialWeights(FromHook):
-    """attempts/NNN/hook/initial.json, by rank 0: what of the model came from the initial checkpoint.
-
-    `share` of the model's parameters, None: not seen; `modules` have the keys that came, and all.
-    """
+    """attempts/NNN/hook/initial.json, by rank 0: what of the model came from the initial checkpoint."""
 
     format: Literal[1]
-    share: Annotated[float, Field(ge=0, le=1)] | None
-    modules: Annotated[tuple[tuple[ModuleName, Done, Done], ...], Field(max_length=20)] = ()
-    shapes: Annotated[tuple[ModuleName, ...], Field(max_length=21)] = ()
-    left_over: Annotated[tuple[tuple[ModuleName, Done], ...], Field(max_length=20)] = ()
+    share: Annotated[float, Field(ge=0, le=1)] | None  # of the model's parameters; None: not seen
+    modules: Annotated[tuple[tuple[ModuleName, Done, Done], ...], Field(max_length=20)] = ()  # keys came, all
+    shapes: Annotated[tuple[ModuleName, ...], Field(max_length=21)] = ()  # keys of another shape
+    left_over: Annotated[tuple[tuple[ModuleName, Done], ...], Field(max_length=20)] = ()  # only in the file
 
     def __str__(self) -> str:
         """In one line."""
@@ -206,44 +195,44 @@ def _keys(what: str, modules: Mapping[str, int]) -> list[str]:
 class AttemptRecord(Record):
     """attempts/NNN/attempt.json: one start of the trainer. Times are Unix seconds."""
 
-    number: int
+    number: int  # from 1, as its folder
     tag: str  # TRAINRELAY_ATTEMPT in the environment of every process of the attempt
-    host: str
+    host: str  # of its supervisor
     place: Place  # of its supervisor
-    supervisor_pid: int
+    supervisor_pid: int  # on that host
     supervisor_ticks: int  # its start, in the kernel's ticks since boot
-    argv: list[str]
+    argv: list[str]  # the command as it was started
     env: Annotated[dict[str, str], AfterValidator(masked)]  # secrets are in no record
-    cwd: str
-    log: str
+    cwd: str  # in which it was started
+    log: str  # the trainer's console
     metrics_from: int = 0  # bytes of its metrics file that earlier attempts wrote
     backend: str  # the rung
     ladder: tuple[str, ...] = ()  # the rungs that it was chosen from, best first
     probes: tuple[ProbeResult, ...] = ()  # that led to it, in order
-    world_size: int
-    epochs: int | None = None
+    world_size: int  # ranks
+    epochs: int | None = None  # to train to; None: see iters
     iters: int | None = None  # of a training by iterations, which is one epoch in what follows
-    resumed_from: ResumePoint | None
+    resumed_from: ResumePoint | None  # None: from the beginning
     resumed_step: StepPoint | None = None  # past that, where the hook continues
     # As far as is known by now; records that do not say so are of trainings that counted as DETR does.
-    epoch_bases: EpochBases = EpochBases(printed=0, saved=1)
+    epoch_bases: EpochBases = EpochBases(printed=0, saved=1)  # how its trainer counts epochs
     code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
     signature: str | None = None  # of what it trained, as in train.json; None: of an earlier version
     slurm: SlurmRun | None = None  # where it ran; None outside of Slurm
     launch: str | None = None  # shared by all that one call of Snakemake started, requeues included
-    started_s: float
-    ended_s: float | None = None
-    end: EndClass | None = None
+    started_s: float  # Unix time
+    ended_s: float | None = None  # Unix time; None: it runs, or nobody saw its end
+    end: EndClass | None = None  # why it ended; None: it runs, or nobody saw it
     reason: str | None = None  # one sentence with its evidence
-    exit_status: int | None = None
-    last_epoch: int | None = None
-    last_iteration: int | None = None
-    iters_per_epoch: int | None = None
+    exit_status: int | None = None  # of the launcher; below 0: ended by this signal; None: not seen
+    last_epoch: int | None = None  # that its log showed
+    last_iteration: int | None = None  # that its log showed, within that epoch
+    iters_per_epoch: int | None = None  # as its log said
     s_per_iter: float | None = None  # between its first progress line and its last; None: not seen
-    final_checkpoint: CheckpointFacts | None = None
+    final_checkpoint: CheckpointFacts | None = None  # of a finished training
     within: dict[int, int] = {}  # of files saved in the midst of an epoch: mtime in ns, and that epoch
     saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
-    saved_iteration: int | None = None
+    saved_iteration: int | None = None  # the same of a training by iterations
     hook: str | None = None  # why it did not attach; None: it did, or is off
     not_resumed: str | None = None  # why the training did not continue at `resumed_step`
     unsaved: str | None = None  # why no step checkpoints were saved, or no more
@@ -304,147 +293,124 @@ class AttemptRecord(Record):
 class StepsDone(FromHook):
     """How far the trainer is: so many iterations of this epoch, counted from 1 (0: of all), are done."""
 
-    step: Done
-    epoch: Done
-    iteration: Done
+    step: Done  # of the whole training
+    epoch: Done  # counted from 1
+    iteration: Done  # of this epoch
 
 
 class HookNote(FromHook):
-    """attempts/NNN/hook/rank-R.json, by a rank: what the hook added to, once that was imported.
-
-    `saves`: a training has begun, of which step checkpoints are saved; `steps`: why none are. `asks`: the
-    script saves by itself when asked to.
-    """
+    """attempts/NNN/hook/rank-R.json, by a rank: what the hook added to, once that was imported."""
 
     format: Literal[1]
     attached: tuple[str, ...]
-    error: str | None
-    saves: bool = False
-    asks: bool = False
-    steps: str | None = None
-    resumed: StepsDone | None = None
+    error: str | None  # why it did not attach
+    saves: bool = False  # a training has begun, of which step checkpoints are saved
+    asks: bool = False  # the script saves by itself when it is asked to
+    steps: str | None = None  # why no step checkpoints are saved
+    resumed: StepsDone | None = None  # where it continued
     not_resumed: str | None = None
-    save_error: str | None = None
+    save_error: str | None = None  # of a step checkpoint that could not be saved
 
 
 class StepFile(FromHook):
     """A file of a step checkpoint, as its rank wrote it."""
 
     bytes: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # of its content
 
 
 class StepManifest(StepsDone):
-    """attempts/NNN/steps/STEP/manifest.json, by rank 0: a step checkpoint, complete once this is there.
-
-    `request`: the one that it answers; None: it was time to save. The training waited for `stall_s`; rank
-    0 wrote its files within `write_s`.
-    """
+    """attempts/NNN/steps/STEP/manifest.json, by rank 0: a step checkpoint, complete once this is there."""
 
     format: Literal[1]
-    epoch_length: Done
-    world_size: Done
-    exact: bool
-    request: int | None = None
-    saved_s: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
-    stall_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
-    write_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
-    files: Annotated[dict[StepFileName, StepFile], Field(min_length=1)]
+    epoch_length: Done  # iterations of an epoch
+    world_size: Done  # ranks that saved
+    exact: bool  # data workers are seeded for each sample
+    request: int | None = None  # the one that it answers; None: it was time to save
+    saved_s: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]  # Unix time
+    stall_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0  # the training waited for it
+    write_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0  # rank 0's files took
+    files: Annotated[dict[StepFileName, StepFile], Field(min_length=1)]  # by name, in its folder
 
 
 class NotFiniteStep(Record):
-    """attempts/NNN/hook/not-finite-R.json, by a rank: what it saw before an optimizer step that was not done.
-
-    Counted from 1. `hidden`: losses that nan_to_num replaced; `parameters`: the first with such gradients.
-    """
+    """attempts/NNN/hook/not-finite-R.json, by a rank: what it saw before an optimizer step not done."""
 
     format: Literal[1]
-    rank: int
-    step: int
-    epoch: int
-    iteration: int
-    loss: str | None
-    hidden: tuple[str, ...]
-    parameters: tuple[str, ...]
-    more_parameters: int
-    samples: tuple[str, ...]
+    rank: int  # that saw it
+    step: int  # of the whole training, from 1
+    epoch: int  # from 1
+    iteration: int  # of this epoch, from 1
+    loss: str | None  # its value as text; None: it was finite
+    hidden: tuple[str, ...]  # losses that nan_to_num replaced
+    parameters: tuple[str, ...]  # the first with such gradients
+    more_parameters: int  # how many beside those
+    samples: tuple[str, ...]  # of the batch, as the data set names them
 
 
 class Processes(Record):
-    """attempts/NNN/processes.json: its processes at the last look, whatever their environment.
+    """attempts/NNN/processes.json: its processes at the last look, also where attempt.json is damaged."""
 
-    `known` are pids and starts in ticks since boot. Read also where attempt.json is damaged.
-    """
-
-    tag: str
-    place: Place
-    known: tuple[tuple[int, int], ...]
+    tag: str  # as in attempt.json
+    place: Place  # where the pids count
+    known: tuple[tuple[int, int], ...]  # pids, and starts in ticks since boot
 
 
 class Takeover(Record):
-    """A supervisor took the stage over from one that may still live, under this fencing token.
+    """A supervisor took the stage over from one that may still live."""
 
-    Of what lay in the work dir before, checkpoints up to `after_epoch`, or `after_iteration`, count.
-    """
-
-    token: int
-    after_epoch: int = 0
-    after_iteration: int = 0
+    token: int  # the new one's fencing token
+    after_epoch: int = 0  # of what was in the work dir, checkpoints up to this epoch count,
+    after_iteration: int = 0  # or up to this iteration
 
 
 class Identity(Record):
     """stage.json: the training's identity. `ingredients` are flat and readable; see signature.py."""
 
     format: Literal[2]
-    run: str
-    stage: str
-    ingredients: dict[str, str]
-    initial_checkpoint: FileDigest | None
+    run: str  # as config.yaml names it
+    stage: str  # as config.yaml names it
+    ingredients: dict[str, str]  # what it is trained from
+    initial_checkpoint: FileDigest | None  # None: it starts from none
     work_dir: str | None = None  # absolute: where its checkpoints are
     takeovers: tuple[Takeover, ...] = ()  # after which a part of what is in it counts
     owner: str | None = None  # the id in the owner.json of its work dirs; None: written before there was one
 
 
 class Owner(Record):
-    """owner.json in a work dir: whose it is. Only `id` is compared, so that a folder may be moved.
+    """owner.json in a work dir: whose it is."""
 
-    `was_empty`: nothing was in it before. `folder`, that of its stage.json then, is for messages only.
-    """
-
-    id: str
-    was_empty: bool
-    folder: str
+    id: str  # random, `owner` of stage.json; only this is compared, so that a folder may be moved
+    was_empty: bool  # nothing was in it before
+    folder: str  # that of its stage.json then, for messages only
 
 
 class Leg(Record):
-    """What one run of a Slurm job did for a training. `attempts` by number.
+    """What one run of a Slurm job did for a training."""
 
-    `epochs_before` were finished when it began; its last attempt was in epoch `last_epoch` when it ended.
-    """
-
-    slurm: SlurmRun
-    attempts: tuple[int, ...]
-    epochs_before: int
-    last_epoch: int | None
-    seconds: float
-    end: EndClass
-    reason: str
+    slurm: SlurmRun  # the run
+    attempts: tuple[int, ...]  # their numbers
+    epochs_before: int  # finished when it began
+    last_epoch: int | None  # in which its last attempt was when it ended
+    seconds: float  # of its attempts together
+    end: EndClass  # of its last attempt
+    reason: str  # of that end
 
 
 class TrainRecord(Record):
     """train.json: declared output of `train`; the same bytes each time it is written again."""
 
-    run: str
-    stage: str
-    epochs: int | None = None
-    iters: int | None = None
-    signature: str
-    final_checkpoint: CheckpointFacts
-    attempts: int
-    train_s: float
-    gpu_h: float
-    backend: str
-    log_files: list[str]
+    run: str  # as config.yaml names it
+    stage: str  # as config.yaml names it
+    epochs: int | None = None  # that the config asks for; None: see iters
+    iters: int | None = None  # of a training by iterations
+    signature: str  # digest of the ingredients in stage.json
+    final_checkpoint: CheckpointFacts  # the one to promote, verified
+    attempts: int  # how many it took
+    train_s: float  # seconds of all of them
+    gpu_h: float  # GPU-hours of all of them; 0 on cpu
+    backend: str  # of the last attempt
+    log_files: list[str]  # the consoles of all attempts, in order
     legs: tuple[Leg, ...] = ()  # runs of Slurm jobs that trained it, in order
 
 
@@ -453,22 +419,19 @@ class Score(Record):
 
     unit: Unit = "epoch"
     done: int = Field(validation_alias=AliasChoices("done", "epoch"))  # the latter of an earlier version
-    value: float
+    value: float  # of the metric
 
     def __str__(self) -> str:
         return f"{self.value:.6g} at {self.unit} {self.done}"
 
 
 class Best(Record):
-    """Which checkpoint is promoted by a metric; of equal values the earliest is `first`.
-
-    `attempt`: the last one that trained it, whose weights are promoted; None: no record tells.
-    """
+    """Which checkpoint is promoted by a metric."""
 
     asked: str  # best METRIC (max)
-    first: Score
+    first: Score  # of equal values the earliest
     runners_up: tuple[Score, ...] = ()
-    attempt: int | None = None
+    attempt: int | None = None  # the last that trained it, so whose it is; None: no record tells
 
     def __str__(self) -> str:
         tie = any(one.value == self.first.value for one in self.runners_up)
@@ -479,10 +442,10 @@ class Best(Record):
 class CheckpointRecord(Record):
     """checkpoint.json: declared output of `promote`. `target` is None where nothing is copied."""
 
-    run: str
-    stage: str
-    source: CheckpointFacts
-    target: str | None
+    run: str  # as config.yaml names it
+    stage: str  # as config.yaml names it
+    source: CheckpointFacts  # the checkpoint in the work dir
+    target: str | None  # its copy, which the next stage loads
     accepted: str | None  # the reason you gave to override a blocking finding
     best: Best | None = None  # where the best was asked for
 
@@ -503,10 +466,10 @@ Event = Literal["needs you", "diverged", "no progress", "fell back", "complete",
 class Notice(Record):
     """What the command `notify` of site.yaml is given on its standard input."""
 
-    format: Literal[1] = 1
-    event: Event
-    run: str
-    stage: str
+    format: Literal[1] = 1  # of this object
+    event: Event  # what happened
+    run: str  # as config.yaml names it
+    stage: str  # as config.yaml names it
     text: str  # what happened and what to do, printable, without secrets
     attempt: int | None  # the newest
     at_s: float  # Unix time
@@ -519,8 +482,8 @@ class RemovedCheckpoint(Record):
 
     name: str  # in the work dir
     count: int  # its epoch or iteration
-    size: int
-    at_s: float
+    size: int  # bytes
+    at_s: float  # Unix time
 
 
 class Removals(Record):
@@ -532,16 +495,16 @@ class Removals(Record):
 class NotPromoted(Record):
     """not-promoted.json: why the last promotion was refused; removed by the next one."""
 
-    reason: str
+    reason: str  # one sentence
 
 
 class Acceptance(Record):
     """accepted.json, accepted-retrain.json: your decision. Holds for one subject only (see `subject`)."""
 
-    kind: Literal["gate", "retrain"]
+    kind: Literal["gate", "retrain"]  # a promotion (gate) or a training from scratch (retrain)
     subject: str  # what was accepted: a checkpoint's sha256, or the signature of a change
-    reason: str
-    at_s: float
+    reason: str  # as you gave it
+    at_s: float  # Unix time
     checkpoint: CheckpointFacts | None = None  # kind gate: the checkpoint that is taken as it is,
     epochs: int | None = None  # for as long as the config asks for this many epochs,
     iters: int | None = None  # or iterations,

@@ -45,13 +45,13 @@ class Finding:
     """What one check found. `blocking` closes the gate of promote until you accept it; `unless` says when it
     would be wrong."""
 
-    check: str
-    severity: Severity
+    check: str  # its name
+    severity: Severity  # critical: something is wrong
     message: str  # one sentence with the numbers
-    metric: str | None = None
+    metric: str | None = None  # that it is about
     where: str | None = None  # e.g. "epoch 2, iter 40"
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    advice: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # the numbers by name
+    advice: str = ""  # what to do
     unless: str = ""
     blocking: bool = False
 
@@ -60,8 +60,8 @@ class Finding:
 class Verdict:
     """What the findings amount to, and the sentence that says why."""
 
-    kind: VerdictKind
-    reason: str
+    kind: VerdictKind  # by the worst finding
+    reason: str  # one sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +92,19 @@ class Milestone:
     """A row of the progression table: a named point of the training and its total loss."""
 
     label: str  # "Epoch 1, iter 610 (lr warmup done)"
-    epoch: int
-    iteration: int
-    step: int
-    value: float
+    epoch: int  # counted from 1
+    iteration: int  # of that epoch
+    step: int  # of the whole training
+    value: float  # of the total loss
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One thing that a log prints: what it is, and what is known of it.
-
-    `facts` are pairs of a word and a text, e.g. ("sign", "never negative"), ("here", "1.21 -> 0.48").
-    """
+    """One thing that a log prints: what it is, and what is known of it."""
 
     name: str
     text: str
-    facts: tuple[tuple[str, str], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()  # ("sign", "never negative"), ("here", "1.21 -> 0.48")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +130,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the numbers of a log mean, for a first reader of such a log.
+    """What the numbers of a log mean, for a first reader of such a log."""
 
-    `model` names the knowledge file; empty where none knows the metrics.
-    """
-
-    model: str
+    model: str  # the knowledge file; empty: none knows the metrics
     sections: tuple[Section, ...]
 
 
@@ -149,18 +143,18 @@ class Analysis:
     `curves` holds 400 to 1200 points per metric at most: {phase: {metric: [[step, value], ..]}}.
     """
 
-    format: str
-    sources: tuple[str, ...]
-    segments: int
-    epochs: int
-    iterations: int
-    progress: Progress
-    metrics: Mapping[Phase, Mapping[str, MetricSummary]]
-    findings: tuple[Finding, ...]
-    verdict: Verdict
+    format: str  # the family of logs: mmcv, metriclogger, ...; no number
+    sources: tuple[str, ...]  # the logs
+    segments: int  # starts that trained
+    epochs: int  # that the logs show
+    iterations: int  # of the whole training, up to its last line
+    progress: Progress  # how far it came
+    metrics: Mapping[Phase, Mapping[str, MetricSummary]]  # by phase (train, val) and name
+    findings: tuple[Finding, ...]  # of all checks
+    verdict: Verdict  # what the findings amount to
     total: str | None = None  # the metric that is the total loss
-    progression: tuple[Milestone, ...] = ()
-    setup: Mapping[str, str] = field(default_factory=dict)
+    progression: tuple[Milestone, ...] = ()  # the course of the total loss
+    setup: Mapping[str, str] = field(default_factory=dict)  # what the logs say of versions and hardware
     restarts: int = 0  # starts that trained, but the first
     resumed: tuple[
         tuple[int, int], ...
@@ -168,7 +162,7 @@ class Analysis:
     untrained: int = 0  # starts that ended before they logged anything; no segments
     epochs_only: bool = False  # as in Log: steps are epochs
     by_iteration: bool = False  # the trainer counts iterations and no epochs
-    explanation: Explanation | None = None
+    explanation: Explanation | None = None  # what the numbers mean
     curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
 
     @property

@@ -10,7 +10,6 @@ from trainrelay.supervise.lease.lease import Lease
 from trainrelay.supervise.lease.observe import LastOwner, Observer
 from trainrelay.supervise.nodes import nodes_missing
 from trainrelay.supervise.probe import probe_rung
-from trainrelay.supervise.process_list import not_trainers
 from trainrelay.supervise.recover import (
     close_attempts_elsewhere,
     close_open_attempts,
@@ -46,7 +45,6 @@ __all__ = [
     "left_s",
     "newest_telemetry",
     "nodes_missing",
-    "not_trainers",
     "order_file",
     "orphaned_attempt",
     "owner_of",

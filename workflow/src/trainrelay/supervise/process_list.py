@@ -26,6 +26,7 @@ from trainrelay.system.alive import (
     find,
     here,
     lives,
+    not_trainers,
     started_with,
     stat,
     with_descendants,
@@ -39,7 +40,6 @@ _REAP_S = 5.0  # for the exit status of a launcher that has ended
 UNSEEN = None  # the exit status of a trainer that was not our child
 _MOST = 1000  # the oldest: what is younger descends from them
 _PR_SET_CHILD_SUBREAPER = 36  # in <linux/prctl.h>
-not_trainers: set[int] = set()  # children of ours that belong to no training, as long as they run
 _NOBODY = Process(0, sys.maxsize, "", "", 0)
 
 

@@ -36,17 +36,17 @@ class RankTelemetry(Record):
 
     format: Literal[1]
     rank: Count
-    host: HostName
-    at_s: Seconds
-    steps: Count
-    batches: Count
-    waiting: bool
-    passes: Count
-    iteration: Count
-    iterations: Count
-    step_s: Seconds
-    data_s: Seconds
-    memory_bytes: Count
+    host: HostName  # on which it runs
+    at_s: Seconds  # Unix time by the rank's clock
+    steps: Count  # of optimizers
+    batches: Count  # that it fetched
+    waiting: bool  # for a batch
+    passes: Count  # over the data that had steps
+    iteration: Count  # batches of this pass that are done
+    iterations: Count  # of a whole pass; 0: not known
+    step_s: Seconds  # of a step, smoothed
+    data_s: Seconds  # of that waiting for data
+    memory_bytes: Count  # the most that it held
 
 
 class Telemetry(Record):

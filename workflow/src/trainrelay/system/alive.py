@@ -21,6 +21,7 @@ from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, Place
 
 TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
+not_trainers: set[int] = set()  # children of ours that belong to no training, as long as they run
 
 # runs, stopped (suspended), gone: certain. rebooted: its machine runs another boot now, as far as names tell.
 # elsewhere: nobody here can tell.

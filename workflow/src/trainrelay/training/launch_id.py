@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE, use_profile
 
 LAUNCH_VARIABLE = "TRAINRELAY_LAUNCH"
+OF_CONTROLLER = "controller job "  # how the launch begins that `trainrelay submit` makes
 
 
 def begin(configfiles: Iterable[object] = ()) -> None:

@@ -77,12 +77,15 @@ class StagePlan:
         with_what = f"{length}, config {asked.config}, backends {' > '.join(asked.backends)}"
         return f"{_devices(self.at)}, {time_limit}, {with_what}"
 
+    @property
+    def why(self) -> list[str]:
+        """The reason, refusals and differences."""
+        return [self.reason, *self.refused, *map(str, self.differences)]
+
     def message(self, runtime_min: int | None = None) -> str:
         """What a dry run prints of the stage."""
-        lines = [f"{self.at.name}: {self.doing}", self.asks(runtime_min)]
-        lines += [f"{self.state}: {self.reason}", *self.refused, *map(str, self.differences)]
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n  ".join(lines)
+        why = [f"{self.at.name}: {self.doing}", f"{self.state}: {self.why[0]}", *self.why[1:]]
+        return "\n  ".join([*why, self.asks(runtime_min), *(f"note: {note}" for note in self.notes)])
 
 
 @one_reading()
@@ -148,7 +151,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     if facts.attempts and not (facts.promoted or facts.alive):
         for path, why in not_understood((path for _, path in facts.checkpoints[:1]), facts.at.trainer.glance):
             yield f"{path} {why}; it is neither resumed from nor promoted"
-    if action in ("resume", "extend", "wait"):
+    if action in ("train", "resume", "extend", "wait"):
         yield from retention.outlook(facts)
     if action not in TRAINS:
         return

@@ -136,9 +136,8 @@ def outlook(facts: Facts) -> Iterator[str]:
         yield f"keep would remove nothing: {_NOT_COUNTED}"
     if going := expendable(facts):
         yield f"keep would remove {_listed(facts, going)}, once the newest are valid"
-    found = room(facts)
-    if facts.checkpoints and (facts.at.settings.keep or found.kind != "ok"):
-        yield found.what
+    if facts.at.settings.keep or (facts.checkpoints and room(facts).kind != "ok"):
+        yield room(facts).what
 
 
 def _counts(facts: Facts) -> bool:

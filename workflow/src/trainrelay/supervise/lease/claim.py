@@ -18,14 +18,14 @@ MAX_TOKEN = 999_999_999_999  # the 12 digits that the name of a claim may have
 class Claim(Record):
     """NNNNNN.json: one supervisor's claim on the stage; never changed once it is there."""
 
-    token: int = Field(ge=1, lt=MAX_TOKEN)
+    token: int = Field(ge=1, lt=MAX_TOKEN)  # the number in its name: the highest owns the stage
     owner: OwnerId  # random: the same number can be given again if you moved files
-    place: Place
+    place: Place  # where it runs
     pid: int = Field(ge=1, lt=2**31)
     started_ticks: int = Field(ge=0)  # of the process, in the kernel's ticks since boot
-    slurm_job: Digits | None = None
+    slurm_job: Digits | None = None  # in which it runs
     slurm_restarts: int = Field(default=0, ge=0, le=10**6)  # how often that job had been requeued by then
-    beat_s: float = Field(gt=0, le=600, allow_inf_nan=False)
+    beat_s: float = Field(gt=0, le=600, allow_inf_nan=False)  # seconds between two beats
     since_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)  # Unix time by the owner's clock; shown only
     taken_from: Claim | None = None  # who may still live; see Beat.began
 
@@ -33,8 +33,8 @@ class Claim(Record):
 class Beat(Record):
     """NNNNNN.beat: replaced every `beat_s`; `released` in the last one."""
 
-    owner: OwnerId
-    counter: int = Field(ge=0)
+    owner: OwnerId  # as in the claim
+    counter: int = Field(ge=0)  # of beats
     began: bool = False  # that a former owner may still live has been written down
     released: bool = False
 

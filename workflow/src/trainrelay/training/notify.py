@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from trainrelay.config import load_site, report_path
-from trainrelay.errors import Diverged, Fenced, Interrupted, NoProgress, TrainrelayError
+from trainrelay.errors import Diverged, Fenced, Interrupted, NoProgress, TrainrelayError, UserError
 from trainrelay.records import ENDS, Event, Notice
-from trainrelay.supervise import not_trainers
+from trainrelay.system.alive import not_trainers
 from trainrelay.system.files import append, json_bytes, last_bytes, make_folder
 from trainrelay.system.say import say
 from trainrelay.text import printable_lines, quoted
@@ -42,15 +43,38 @@ def tell(at: StageContext, error: TrainrelayError | None = None) -> None:
         say(f"warning: notify: {problem}")
 
 
+def tell_of_failed_job(at: StageContext, since_s: float) -> None:
+    """Tells of a job that failed after this time, unless it told that itself, or was to stop."""
+    with suppress(OSError, TrainrelayError):  # of damaged records the job tells
+        (path, told), last = _told(at), next(reversed(state.read(at).attempts), None)
+        # What is known by a digest alone is with what a start ended.
+        itself = told and " " not in told[-1] and path.stat().st_mtime >= since_s
+        if itself or (last and last.decision and (last.ended_s or 0) >= since_s):
+            return
+        began = last if last and not last.decision else None
+        what = f"attempt {began.number} was not seen to end" if began else "no attempt began"
+        why = "out of memory, cancelled, or a setup line of site.yaml that failed?"
+        seen = "see its log in .snakemake, on Slurm also sacct, then run the same snakemake command again"
+        tell(at, UserError(f"{at.name}: its job failed, and {what} ({why}); {seen}"))
+
+
+def _told(at: StageContext) -> tuple[Path, list[str]]:
+    """The file that has a line for each event that was taken, and its last ones."""
+    path = at.paths.supervision / "told"
+    return path, last_bytes(path, _MOST_BYTES).decode(errors="replace").splitlines()
+
+
 def _tell(at: StageContext, argv: Sequence[str], error: TrainrelayError | None) -> None:
-    path, happened, attempt = at.paths.supervision / "told", list[tuple[str, Event, str]](), None
-    told = last_bytes(path, _MOST_BYTES).decode(errors="replace").splitlines()
+    happened, attempt = list[tuple[str, Event, str]](), None
+    path, told = _told(at)
     with suppress(TrainrelayError):  # where its records are damaged, `error` says so
         facts = state.read(at)
         attempt = facts.attempts[-1].number if facts.attempts else None
         happened = [one for one in _happened(facts) if one[0] not in told]
     known = hashlib.sha256(f"{attempt} {error}".encode(errors="replace")).hexdigest()
-    if error and known not in told and not any(key.startswith("end ") for key, *_ in happened):
+    if error and known in told:
+        path.touch()  # with this its start ended, too
+    elif error and not any(key.startswith("end ") for key, *_ in happened):
         happened.append((known, _BY_ERROR.get(type(error), "needs you"), str(error)))
     folder, report = (str(one.absolute()) for one in (at.paths.folder, report_path(at.config, at.run)))
     of_stage = partial(Notice, run=at.run, stage=at.stage, attempt=attempt, folder=folder, report=report)
