@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -73,7 +74,11 @@ def started(disk: OnDisk, executor: str, groups: dict[str, str]) -> Any:
         dag=SimpleNamespace(needrun_jobs=lambda: [job], get_job_group=lambda _: None),
         executor_plugin=SimpleNamespace(name=executor),
         group_settings=SimpleNamespace(overwrite_groups=groups),
+        logger_manager=SimpleNamespace(logger=logging.getLogger("of no workflow")),
         onstart=None,
+        onerror=None,
+        _onstart=lambda _: None,
+        _onerror=lambda _: None,
         non_local_exec=True,
     )
 
@@ -98,7 +103,7 @@ def test_what_a_profile_says_and_does_not_do_is_told_at_the_start(
     monkeypatch.setenv(TYPED_VARIABLE, "mine.yaml")
     monkeypatch.chdir(disk.base)
     workflow = started(disk, executor, groups)
-    dag.Plans(disk.config(), []).before_start(workflow)
+    dag.Plans(disk.config(), []).hook_into(workflow)
     workflow._onstart(None)
     told = capsys.readouterr().err
     assert said in told

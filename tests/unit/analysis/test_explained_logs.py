@@ -377,12 +377,12 @@ def test_a_metrics_signs_stand_with_it():
         ("[   0/2882]", ["MetricLogger", "mmcv"]),
         ("eta", ["MetricLogger", "mmcv"]),
         ("ETA:", ["MetricLogger", "mmcv"]),
-        ("lr", ["MAE, pretraining", "MetricLogger", "mmcv", "UniAD"]),
+        ("lr", ["MAE pretraining", "MetricLogger", "mmcv", "UniAD"]),
         ("time", ["MetricLogger", "mmcv"]),
         ("data", ["MetricLogger", "mmcv"]),
         ("max mem", ["MetricLogger", "mmcv"]),
         ("grad_norm", ["MetricLogger", "mmcv", "UniAD"]),
-        ("loss", ["keypoints", "MAE, pretraining", "MetricLogger", "mmcv", "UniAD"]),
+        ("loss", ["keypoints", "MAE pretraining", "MetricLogger", "mmcv", "UniAD"]),
     ],
 )
 def test_every_word_of_a_progress_line_is_explained(word, files):

@@ -106,7 +106,7 @@ def test_a_pretraining_of_mae_is_known_by_its_arguments():
     """Its one metric could be any trainer's."""
     row = Row(1, 1, 0, "train", 0, {"loss": 1.0, "lr": 1e-4})
     log = Log("metriclogger-text", ("log",), (row,), config={"mask_ratio": 0.75, "norm_pix_loss": True})
-    assert Case(log, Expectation()).knowledge.name == "MAE, pretraining"
+    assert Case(log, Expectation()).knowledge.name == "MAE pretraining"
 
 
 def test_likelihoods_and_rewards_may_be_negative_and_nothing_else():
