@@ -20,7 +20,7 @@ from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import fix, ok
 from trainrelay.records import AttemptRecord, CheckpointRecord
 from trainrelay.slurm.ask import Start
-from trainrelay.slurm.cluster import Partition
+from trainrelay.slurm.cluster import JobLimits, Partition
 from trainrelay.system.files import write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan, stage_plan
@@ -154,6 +154,7 @@ def test_a_stage_that_waits_for_another_is_not_asked_for(
 
     monkeypatch.setattr(view, "installed", lambda: True)
     monkeypatch.setattr(view, "partitions", list)
+    monkeypatch.setattr(view, "job_limits", JobLimits)
     monkeypatch.setattr(view, "could_start", could_start)
     config = two_stages(disk)
     starts = view.starts_of(plan(config), NOW)
