@@ -11,7 +11,7 @@ import signal
 import time
 from dataclasses import replace
 
-from faults.bench import TRAIN, Bench, ends_of, next_attempt
+from faults.bench import STAGE, TRAIN, Bench, ends_of, next_attempt
 from faults.fault import Measurement, fault
 from faults.launch import Launch
 from faults.rows.leases import returned, suspended
@@ -106,6 +106,25 @@ def step_killed_before_manifest(bench: Bench) -> Measurement:
 )
 def step_stopped(bench: Bench) -> Measurement:
     _saved_on_sigterm(bench)
+    return continued(bench, _completed(bench, bench.train()), 3, redone=1)
+
+
+@fault(
+    "step-stop-command",
+    "`trainrelay stop`, with step checkpoints",
+    injected="`trainrelay stop` in epoch 2, iteration 3; the same command again",
+    must="one is saved; interrupted; the relaunch continues at its step, at most 1 iteration redone;"
+    " completes",
+)
+def step_stop_command(bench: Bench) -> Measurement:
+    bench.configure(checkpoint_interval_min=RARELY)
+    launch = bench.held(*TRAIN)
+    bench.injected_now("asked-to-stop")
+    stop = bench.start("trainrelay", "stop", STAGE)
+    lets_save(bench, launch)
+    assert stop.wait() == 0, stop.text
+    _stopped(bench, launch)
+    assert "It resumes in epoch 2 after iteration 3" in stop.text, stop.text
     return continued(bench, _completed(bench, bench.train()), 3, redone=1)
 
 
