@@ -206,8 +206,21 @@ def _pieces(runs: Sequence[Measured]) -> Iterator[str]:
         yield f"| {name} | {statistics.median(values):.2f} | {ninetieth_s(values):.2f} |"
 
 
-def section(measured: dict[int, dict[Way, list[Measured]]], law: Law, load: tuple[float, float]) -> str:
-    """The section of docs/BENCHMARKS.md, by seed. `load`: the machine's load average before and after."""
+def import_s() -> float:
+    """What the start of a trainer costs on this machine alone: the median of 5 imports of torch."""
+    found = []
+    for _ in range(5):
+        began_s = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        found.append(time.monotonic() - began_s)
+    return statistics.median(found)
+
+
+def section(
+    measured: dict[int, dict[Way, list[Measured]]], law: Law, load: tuple[float, float], torch_s: float
+) -> str:
+    """The section of docs/BENCHMARKS.md, by seed. `load`: the machine's load average before and after;
+    `torch_s`: as of `import_s`."""
     every = {way: [run for ways in measured.values() for run in ways[way]] for way in WAYS}
     seeds, turns = " and ".join(map(str, measured)), len(every[OURS]) // len(measured)
     hours, pause_s = LONG_TRAINING_S / 3600, law.pause_s(FIRST_LOOK_S, LONG_TRAINING_S)
@@ -241,7 +254,7 @@ def section(measured: dict[int, dict[Way, list[Measured]]], law: Law, load: tupl
             *_pieces(every[OURS]),
             "",
             "With one, from the exit of its process to the first line of the next one's script, which its"
-            " launcher starts once it has imported torch:",
+            f" launcher starts once it has imported torch ({torch_s:.1f} s by itself on this machine):",
             *header,
             *_pieces(every[TRAINER]),
             "",
@@ -273,6 +286,7 @@ def main() -> int:
         return 2
     official, rig, before = str(Path(arguments.official_python).absolute()), Rig(), os.getloadavg()[0]
     ways = (OURS, TRAINER) if arguments.only_ours else WAYS
+    torch_s = import_s()
     with rig.alone(), tempfile.TemporaryDirectory(prefix="trainrelay-bench-") as name:
         measured = {
             seed: _in_turns(Path(name), rig, ways, arguments.turns, seed, official)
@@ -284,7 +298,7 @@ def main() -> int:
             print("\n".join(line for way in ways for line in (way.name, *_pieces(found[way]))))
     else:
         load = (before, os.getloadavg()[0])
-        text = section(measured, _official_law(official), load)
+        text = section(measured, _official_law(official), load, torch_s)
         print(text)
         if arguments.write:
             write_section(SECTION, text)
