@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from support.stage_on_disk import OnDisk
 from trainrelay.cli import main
 from trainrelay.records import AttemptRecord, Decision, ProbeResult
 from trainrelay.system.files import write_json
+from trainrelay.system.say import say
 
 pytestmark = pytest.mark.process  # git is asked about the checkout
 
@@ -25,7 +27,7 @@ PROBE = ProbeResult(
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A stage whose every record, log and file name was written by somebody who means harm."""
     monkeypatch.chdir(tmp_path)
     disk = OnDisk(tmp_path)
@@ -49,7 +51,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     plain = disk.config().model_dump(mode="json", by_alias=True)
     plain["runs"]["r"]["stages"]["s"]["options"] = {"model.name": f"o{HOSTILE}"}
     (tmp_path / f"{HOSTILE}.yaml").write_text(yaml.safe_dump(plain))
-    return f"{HOSTILE}.yaml"
+    yield f"{HOSTILE}.yaml"
+    say.begin(None, None)  # the next test's messages are not for that log
 
 
 def moves_nothing(text: str) -> bool:
