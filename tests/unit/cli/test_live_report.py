@@ -19,8 +19,7 @@ from support.toy_project import ToyProject, make_checkout
 from trainrelay.config import overview_path, report_path
 from trainrelay.errors import Interrupted
 from trainrelay.operations import live_report
-from trainrelay.system.alive import not_trainers
-from trainrelay.system.alive import all_processes
+from trainrelay.system.alive import all_processes, not_trainers
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 
