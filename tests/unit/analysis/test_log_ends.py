@@ -180,6 +180,11 @@ def test_the_schedule_of_a_training_by_iterations_counts_those(tmp_path, by_epoc
             f"{TRACEBACK}{FRAME}Exception: Current loss scale already at minimum - cannot decrease it.\n",
             "diverged",
         ),
+        (
+            "/var/slurm_script: line 28:  8156 Killed      python3 main.py\n"
+            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=191.batch cgroup.\n",
+            "oom-host",
+        ),
         ("slurmstepd-gpu20-15: error: Detected 1 oom-kill event(s) in StepId=94.0.\n", "oom-host"),
         (
             "slurmstepd-a1: error: *** STEP 94.0 ON a1 CANCELLED AT 2022-05-17 DUE TO TIME LIMIT ***\n",

@@ -135,4 +135,4 @@ def explains(text: str) -> int:
     return 2 if end_of(text) == "comm" else 3
 
 
-_EXITED = re.compile(r"rank \d+ (exited with status \d+|was ended by SIGABRT)$")
+_EXITED = re.compile(r"rank \d+ (exited with status \d+|was ended by SIGABRT)$|\S+: line \d+: +\d+ Killed\b")
