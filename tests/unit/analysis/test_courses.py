@@ -400,3 +400,9 @@ def test_how_much_a_crash_costs_is_told_where_saves_and_times_are_known(
     found = of_check(analyze(log), "checkpoint-cadence")
     assert [one.evidence["hours"] for one in found] == ([pytest.approx(hours, rel=0.02)] if hours else [])
     assert not of_check(analyze(log, Expectation(saves_steps=True)), "checkpoint-cadence")
+
+
+@pytest.mark.parametrize(("top", "wanted"), [(225_192.6, ["warning"]), (1.6, [])])
+def test_a_short_log_that_blew_up_and_came_back_is_not_said_to_have_no_spikes(top: float, wanted: list[str]):
+    found = judged({"loss": [0.62, 1.01, top, 78_203 * top, 4.2][: 5 if wanted else 3]})
+    assert [one.severity for one in of_check(found, "spikes")] == wanted

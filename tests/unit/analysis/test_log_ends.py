@@ -170,3 +170,36 @@ def test_the_schedule_of_a_training_by_iterations_counts_those(tmp_path, by_epoc
     assert rate() == "info"
     rows[20:] = [line.replace("lr: ", "lr: 9") for line in rows[20:]]
     assert rate() == ("info" if by_epoch else "warning")
+
+
+@pytest.mark.parametrize(
+    ("lines", "end"),
+    [
+        (f"{TRACEBACK}{FRAME}Exception: no sample is left\n", "trainer-bug"),
+        (
+            f"{TRACEBACK}{FRAME}Exception: Current loss scale already at minimum - cannot decrease it.\n",
+            "diverged",
+        ),
+        (
+            "/var/slurm_script: line 28:  8156 Killed      python3 main.py\n"
+            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=191.batch cgroup.\n",
+            "oom-host",
+        ),
+        ("slurmstepd-gpu20-15: error: Detected 1 oom-kill event(s) in StepId=94.0.\n", "oom-host"),
+        (
+            "slurmstepd-a1: error: *** STEP 94.0 ON a1 CANCELLED AT 2022-05-17 DUE TO TIME LIMIT ***\n",
+            "time-limit",
+        ),
+    ],
+)
+def test_ends_as_strangers_logs_spell_them(ended, lines, end):
+    assert ended(lines).evidence["end"] == end
+
+
+def test_of_one_row_no_course_is_told(tmp_path):
+    path = tmp_path / "train.log"
+    row = next(line for line in mmcv_text(epochs=1).splitlines() if "loss: " in line)
+    path.write_text(row + "\n")
+    text = analysis_markdown("x", analyze(read([path])))
+    assert "only 1 point to judge by" in text
+    assert "reduction" not in text

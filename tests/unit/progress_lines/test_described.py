@@ -140,3 +140,38 @@ def test_the_first_epoch_after_a_resume_is_counted_within_it(
 def test_a_bad_pattern_says_what_is_wrong(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"is no regular expression: |has no named group"):
         compiled(pattern)
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (
+            "2022 | INFO     | yolox.core.trainer:246 - epoch: 1/9, iter: 2/13, mem: 6Mb, total_loss: 24.5",
+            (1, 2),
+        ),
+        ("2020 | INFO | train_inner | epoch 003:      5 / 356 loss=9.44, nll_loss=8.4", (3, 5)),
+        ("2020 | INFO | valid | epoch 002 | subset | loss 9.393", None),
+        ("2020 | INFO | train | epoch 002 | valid on 'valid' subset | loss 9.393", None),
+        ("2020 - INFO - __main__ - resuming from epoch 2, loss 0.3", None),
+    ],
+)
+def test_a_loggers_name_may_come_before_the_epoch(line: str, wanted: tuple[int, int] | None) -> None:
+    seen = PatternReader(USUAL).line(line)
+    assert (seen and (seen.epoch, seen.iteration)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("step    20 | loss: 10.5 | lr 1.6783e-06", (20, 0, 10.5)),
+        (
+            " iteration      122/  250000 | consumed samples:  9 | lm loss: 2.5E+00 | loss scale: 1.0 |",
+            (122, 250_000, 2.5),
+        ),
+        ("> 2023-03-22 09:30:39 iter 2920: loss nan, time 1099.34ms", (2920, 0, math.nan)),
+    ],
+)
+def test_iterations_without_an_epoch_say_of_how_many(line: str, wanted: tuple[int, int, float]) -> None:
+    seen = PatternReader(USUAL_BY_ITERATION, 0).line(line)
+    assert seen
+    assert (seen.iteration, seen.iters, seen.values["loss"]) == pytest.approx(wanted, nan_ok=True)

@@ -115,3 +115,20 @@ def test_a_training_that_starts_again_from_zero_leaves_only_its_own_rows(tmp_pat
     log = read([first, zero])
     assert {row.segment for row in log.rows} == {1}
     assert log.redone_iterations == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "last", "starts"),
+    [
+        ("".join(f"Epoch: [{e}][{i}/9]\t Loss 0.5 MAE 0.6\n" for e in (0, 1) for i in (0, 4, 8)), (2, 9), 1),
+        ("".join(f"step {i:5d} | loss: 2.5 | lr 1e-7\n" for i in (0, 10, 20, 30, 10, 20)), (1, 20), 2),
+        ("".join(f"[GPU{g}] Epoch 1 | Iter {i} | Loss 0.5\n" for i in (1, 2, 3) for g in (0, 1)), (1, 3), 1),
+        ("".join(f"Epoch {e}/3 loss 0.5\n" for e in (1, 2, 3, 1, 2)), (2, 0), 2),
+    ],
+)
+def test_usual_lines_are_read_without_a_config(tmp_path, text, last, starts):
+    path = tmp_path / "nohup.out"
+    path.write_text("nohup: ignoring input\n" + text)
+    log = read([path])
+    assert (log.rows[-1].epoch, log.rows[-1].iteration) == last
+    assert log.segments == starts

@@ -47,7 +47,7 @@ _CAUSES: dict[EndClass, re.Pattern[str]] = {
     "diverged": re.compile(
         r"FloatingPointError|\b(nan|inf) or (nan|inf)\b|\b(not|non-?) ?finite\b"
         r"|\b(loss|grad\w*|norm|weights?)\b.{0,40}\b(is|are|has|contains?|became)\b.{0,20}\b(nan|inf)\b"
-        r"|returned (nan|inf) values"
+        r"|returned (nan|inf) values|loss scale already at minimum|minimum loss scale reached"
         # SciPy's matching, of a cost matrix with NaN (DETR, UniAD); no norm need be printed in between.
         r"|matrix contains invalid numeric entries",
         re.IGNORECASE,
@@ -90,16 +90,17 @@ def stops_at_nan(line: str) -> bool:
 
 # Lines that are no exception, by which a log ends: Slurm's, the shell's, and those of torch's own threads.
 _LAST_WORDS: dict[EndClass, re.Pattern[str]] = {
-    "time-limit": re.compile(r"^slurmstepd: .*DUE TO TIME LIMIT"),
-    "preempted": re.compile(r"^slurmstepd: .*DUE TO PREEMPTION"),
-    "node": re.compile(r"^slurmstepd: .*DUE TO NODE FAILURE"),
+    "time-limit": re.compile(r"^slurmstepd(-\S+)?: .*DUE TO TIME LIMIT"),
+    "preempted": re.compile(r"^slurmstepd(-\S+)?: .*DUE TO PREEMPTION"),
+    "node": re.compile(r"^slurmstepd(-\S+)?: .*DUE TO NODE FAILURE"),
     "oom-host": re.compile(
-        r"^slurmstepd: .*(oom.?kill event|exceeded (job|step)? ?memory limit)"
+        r"^slurmstepd(-\S+)?: .*(oom.?kill event|exceeded (job|step)? ?memory limit)"
         r"|^srun: error: .*Out Of Memory",
         re.IGNORECASE,
     ),
     "killed": re.compile(
-        r"^slurmstepd: .*CANCELLED AT|^(\S+: line \d+: +\d+ (Killed|Terminated)\b|(Killed|Terminated)$)"
+        r"^slurmstepd(-\S+)?: .*CANCELLED AT"
+        r"|^(\S+: line \d+: +\d+ (Killed|Terminated)\b|(Killed|Terminated)$)"
         r"|^rank \d+ was ended by SIG(KILL|TERM|INT|HUP|USR2)$"
     ),
     "trainer-bug": re.compile(
@@ -134,4 +135,4 @@ def explains(text: str) -> int:
     return 2 if end_of(text) == "comm" else 3
 
 
-_EXITED = re.compile(r"rank \d+ (exited with status \d+|was ended by SIGABRT)$")
+_EXITED = re.compile(r"rank \d+ (exited with status \d+|was ended by SIGABRT)$|\S+: line \d+: +\d+ Killed\b")

@@ -22,11 +22,13 @@ NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
 # `Epoch: [0][ 1/10] .. Loss 7.0`, `INFO Epoch 3/90, step 20/100, loss: 0.5`, `Epoch 2 | Iter 0 | Loss 0.5`,
 # bars of tqdm; but not `resuming at epoch 3`, nor what names an evaluation before its loss.
 _BETWEEN = r"(?:(?!\b(?:val|test|eval))[^\n]){0,200}?"
-_BEGIN = (
-    r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
-    rf"epoch\W{{0,3}}(?P<epoch>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<epochs>\d{{1,9}}))?\b{_BETWEEN}"
+# Before it, what a logger puts there: its level, and its name or that of a file and line.
+_LOGGED = (
+    r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?"
+    r"(?:\W{1,9}(?!val|test|eval)[\w.]{1,60}(?::\d{1,6})? ?[|:\]-])?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
 )
-_END = rf"{_BETWEEN}\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})"
+_BEGIN = rf"{_LOGGED}epoch\W{{0,3}}(?P<epoch>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<epochs>\d{{1,9}}))?\b{_BETWEEN}"
+_END = rf"{_BETWEEN}\b(?:total_)?loss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})"
 USUAL = (
     rf"{_BEGIN}\b(?P<iter>\d{{1,9}})\s?(?:/|of)\s?(?P<iters>\d{{1,9}})\b{_END}",
     rf"{_BEGIN}\b(?:iter(?:ation)?|step|batch)\W{{1,3}}(?P<iter>\d{{1,9}})\b{_END}",
@@ -35,8 +37,7 @@ USUAL = (
 )
 USUAL_BY_ITERATION = (
     # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; nanoGPT's `step 0: train loss` evaluates.
-    r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
-    rf"(?:iter(?:ation)?|step)\W{{0,3}}(?P<iter>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<iters>\d{{1,9}}))?\b"
+    rf"{_LOGGED}(?:iter(?:ation)?|step)\W{{0,12}}(?P<iter>\d{{1,9}})(?:\s?(?:/|of)\s{{0,9}}(?P<iters>\d{{1,9}}))?\b"
     rf"(?:(?!\b(?:val|test|eval|train))[^\n]){{0,200}}?\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})",
     rf"^step (?P<iter>\d{{1,9}}): train loss {NUMBER}, val loss (?P<val_loss>{NUMBER})",
 )
@@ -153,6 +154,7 @@ class LineReader:
         self._iteration = counts.get("iter", self._iteration)
         if not ("iter" in counts or evaluated):
             return None
+        iters = iters or counts.get("iters", 0)
         return LineSeen(1, self._iteration, iters, None, values if "iter" in counts else {}, evaluated, True)
 
     def _within(self, epoch: int, iteration: int) -> int:

@@ -19,7 +19,7 @@ _HEADER = "Traceback (most recent call last):"
 # `KeyError`, `socket.timeout`, but not `Python: 3.9.12`, where the traceback's own end is missing.
 _EXCEPTION = re.compile(
     r"^((?:[A-Za-z_]\w*\.)+(?:[A-Z]\w*|\w*error|timeout)"
-    r"|_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Iteration|Warning|Timeout|Failure|Empty|Full))"
+    r"|_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Iteration|Warning|Timeout|Failure|Empty|Full)|Exception)"
     r"(?::(?: (.*))?)?$"
 )
 _NAMED_EXCEPTION = re.compile(r"^((?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Interrupt))(?::(?: (.*))?)?$")

@@ -183,8 +183,10 @@ def _checked(analysis: Analysis, check: str, plain: str = "") -> list[Observatio
 
 
 def _fall(summary: MetricSummary | None) -> str:
-    if summary is None:
+    if summary is None or not is_usable(summary.first):
         return ""
+    if summary.count == 1:
+        return f"The total loss is {number(summary.first)} (only 1 point to judge by)."
     change = relative_change(summary.first, summary.last)
     size = ""
     if change is not None:

@@ -53,6 +53,7 @@ SLOWED = 0.25  # of the earlier slope
 FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
 SPIKE_WINDOW = 25  # values before a place: few enough to follow the descent
 SPIKE_FEWEST = 5  # values before a place, to know what is usual there
+SPIKE_BLOWN = 1000.0  # times what is usual: two values before it are enough, and one such spike is too many
 SPIKE_HEIGHT = 2.0  # times the median before
 SPIKE_LINES, SPIKE_PART = 5, 0.05  # in a row, and of all of them; more are a hump
 SPIKE_SPREAD = 10.0  # times the median distance from that median
@@ -317,9 +318,10 @@ def spikes(case: Case) -> Iterator[Finding]:
     at = max(found, key=lambda one: column.values[one] / found[one])
     value, usual, where = column.values[at], found[at], case.where(column.rows[at])
     often = len(found) >= SPIKE_SHARE * len(case.train) or value >= SPIKE_HIGH * usual
+    alarming = value >= SPIKE_BLOWN * usual or (len(found) >= MANY_SPIKES and often)
     yield Finding(
         "spikes",
-        "warning" if len(found) >= MANY_SPIKES and often else "info",
+        "warning" if alarming else "info",
         f"{count(len(found), 'loss spike')}; the highest is {text(value)} at {where},"
         f" where {text(usual)} was usual.",
         metric=case.total,
@@ -334,11 +336,11 @@ def _spiking(case: Case, total: str) -> dict[int, float]:
     """Which of the values are spikes, and what was usual there."""
     found, before = dict[int, float](), deque[float](maxlen=SPIKE_WINDOW)
     for at, value in enumerate(case.column(total).values):
-        if len(before) >= SPIKE_FEWEST and value > 0:
-            usual = median(before)
-            high = usual > 0 and value > SPIKE_HEIGHT * usual
-            if high and value > usual + SPIKE_SPREAD * median(abs(one - usual) for one in before):
-                found[at] = usual
+        usual = median(before) if len(before) > 1 else 0.0
+        height = SPIKE_HEIGHT if len(before) >= SPIKE_FEWEST else SPIKE_BLOWN
+        high = 0 < height * usual < value
+        if high and value > usual + SPIKE_SPREAD * median(abs(one - usual) for one in before):
+            found[at] = usual
         if not math.isnan(value):  # it would spoil the median
             before.append(value)
     return found

@@ -21,7 +21,7 @@ from trainrelay.records import Marker
 MOST_RANKS = 10_000  # more than any training has
 # One of them is in each line that begins or ends a failure: most lines need no further look.
 _WORDS = re.compile(
-    r"Traceback|Error|Exception|Interrupt|what\(\):|Watchdog|NCCL op|Timed out|slurmstepd: |srun: error"
+    r"Traceback|Error|Exception|Interrupt|what\(\):|Watchdog|NCCL op|Timed out|slurmstepd|srun: error"
     r"|Killed|Terminated|Segmentation fault|Bus error|Aborted|\(exitcode: |died with <|stopping|aborting"
     r"|exiting|During handling|The above exc"
 )

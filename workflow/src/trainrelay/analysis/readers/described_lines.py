@@ -1,7 +1,8 @@
 """Lines or rows as the user describes them (kind script): the log of one attempt a file, or all in one table.
 
 Each rank may print its own line, so of a place in the training the first counts. Where a table goes
-back, a start begins. Iterations are counted from 1, whatever a file counts from.
+back, a start begins, and where a console goes far back: ranks do not print in step. Iterations are counted
+from 1, whatever a file counts from.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class _Start:
 
     rows: defaultdict[_Place, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
+    highest: int = 0  # of the iterations
     iters: int | None = None
     by_iteration: bool = False
 
@@ -40,12 +42,19 @@ class _Start:
         self.by_iteration = seen.by_iteration
         self.iters = seen.iters or self.iters
         self.at = (seen.epoch, seen.iteration or 0) if seen.values else self.at
+        self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
         # Of an epoch, or after this iteration.
         evaluated = (seen.epoch, 2, (seen.iteration or 0) if seen.by_iteration else 0)
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
                 self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
+
+    def far_back(self, seen: LineSeen) -> bool:
+        """Whether a line of a console can only be of a later start."""
+        if seen.iteration is None:
+            return seen.epoch < self.at[0]
+        return (seen.epoch, seen.iteration) < self.at and 2 * seen.iteration < self.highest
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""
@@ -67,10 +76,12 @@ class DescribedLines:
     """The format of one trainer. `first`: what it calls the first epoch, where that is known."""
 
     name = "script"
-    title = "lines that the run's script section describes"
 
-    def __init__(self, reader: Callable[[], LineReader], first: int | None, *, one_start: bool) -> None:
-        self._reader, self._first, self._one_start = reader, first, one_start
+    def __init__(
+        self, reader: Callable[[], LineReader], first: int | None, *, one_start: bool, usual: str = ""
+    ) -> None:
+        self._reader, self._first, self._one_start, self._console = reader, first, one_start, bool(usual)
+        self.title = usual or "lines that the run's script section describes"
         self._claiming = reader()
 
     def claims(self, line: str) -> bool:
@@ -86,7 +97,9 @@ class DescribedLines:
                 said += errors.line(line.rstrip())
                 continue
             said += [SetupSeen(max_epochs=seen.epochs)] if seen.epochs else []
-            if seen.values and not self._one_start and (seen.epoch, seen.iteration or 0) <= starts[-1].at:
+            back = (seen.epoch, seen.iteration or 0) <= starts[-1].at
+            back = starts[-1].far_back(seen) if self._console else back and not self._one_start
+            if seen.values and back:
                 starts.append(_Start())
             starts[-1].add(seen)
         epochs = [epoch for start in starts for epoch, *_ in start.rows]

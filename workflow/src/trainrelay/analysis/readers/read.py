@@ -28,12 +28,17 @@ from trainrelay.analysis.readers.mmengine_json import MmengineJson
 from trainrelay.analysis.readers.mmengine_text import MmengineText
 from trainrelay.analysis.readers.table_rows import TableRows, TrainerState
 from trainrelay.errors import LogError, UnknownLogError
+from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader
 from trainrelay.records import Log
 
 # A further format is one more module and one more entry here.
 FORMATS: tuple[Format, ...] = (
     *(MmcvText(), MmcvJson(), MmengineText(), MmengineJson()),
     *(MetricLoggerText(), MetricLoggerJson(), TrainerState(), TableRows()),
+    DescribedLines(partial(PatternReader, USUAL), None, one_start=True, usual="`Epoch 3 .. loss 0.5`"),
+    DescribedLines(
+        partial(PatternReader, USUAL_BY_ITERATION, 0), None, one_start=True, usual="`step 50: loss 2.3`"
+    ),
 )
 CLAIMS = 3  # lines that settle it: fewer may be a quotation
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
