@@ -72,7 +72,7 @@ def texts() -> Iterator[Path]:
             "workflow/schemas/*",
             "workflow/demo/*.yaml",
             "profiles/*/*.yaml",
-            "scripts/*",
+            "scripts/*.*",
         ),
         *("*.yaml", "README.md", "CONTRIBUTING.md", "docs/**/*.md", "workflow/Snakefile"),
         *("Makefile", ".ci/run", "config/README.md"),

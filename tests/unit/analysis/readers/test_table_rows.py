@@ -192,3 +192,11 @@ def test_without_a_bar_its_rows_are_numbered(tmp_path):
 )
 def test_a_hostile_dict_is_survived(tmp_path, line):
     assert len(log_of(tmp_path, f"step,loss\n1,3.0\n{line}\n2,2.0\n").rows) == 2
+
+
+@pytest.mark.parametrize("length", ["1e999", "NaN", "1e300"])
+def test_a_length_that_is_no_number_of_iterations_is_left_out(tmp_path, length):
+    text = "".join(f'{{"epoch": 1, "iter": {n}, "iters": {length}, "loss": 0.9}}\n' for n in (1, 2, 3))
+    log = log_of(tmp_path, text)
+    assert len(log.rows) == 3
+    assert not log.iters_per_epoch

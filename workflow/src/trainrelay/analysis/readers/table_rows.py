@@ -30,6 +30,7 @@ _METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$
 _COLUMN = re.compile(r"[A-Za-z_][\w./@()%-]*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
 _BAR = re.compile(r"\s*\d{1,3}%\|[^|]{0,500}\| *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's, of all steps
+_MOST = 10**12  # iterations; more, or no number, are a mistake
 _SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
 _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
 _COUNTS = ("epoch", "epochs", "iter", "iters", "percentage")
@@ -65,7 +66,8 @@ class TableRows:
         if any(row.get("epoch", 0) % 1 for row in rows) and not any("iter" in row for row in rows):
             rows = [{"iter": number, **row} for number, row in enumerate(rows, 1)]  # nothing counts them
         if _counts_on(rows):
-            most = int(max(row.get("iters", 0) for row in rows))
+            lengths = (row.get("iters", 0) for row in rows)
+            most = int(max((length for length in lengths if length < _MOST), default=0))
             yield from by_iteration(rows, most if most >= max(row.get("iter", 0) for row in rows) else None)
         else:
             yield from DescribedLines(RowReader, None, one_start=False).events(map(json.dumps, rows))
@@ -109,7 +111,7 @@ def _counts_on(rows: Iterable[Numbers]) -> bool:
 def by_iteration(rows: Iterable[Numbers], most: int | None) -> Iterator[Event]:
     """Rows of training and of evaluation, the rows of one iteration as one."""
     table = [
-        (int(row["iter"]), row) for row in rows if 0 <= row.get("iter", -1) < 10**12 and _SUMMARY not in row
+        (int(row["iter"]), row) for row in rows if 0 <= row.get("iter", -1) < _MOST and _SUMMARY not in row
     ]
     shift = int(any(at == 0 for at, _ in table))  # the first of them is counted as 0
     stepwise = {name.removesuffix("_step") for _, row in table for name in row if name.endswith("_step")}
