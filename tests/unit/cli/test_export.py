@@ -13,6 +13,7 @@ import yaml
 from support.mmcv_logs import mmcv_text
 from support.page import Page
 from support.stage_on_disk import OnDisk
+from trainrelay.analysis import read
 from trainrelay.cli import main
 from trainrelay.training import state
 
@@ -166,3 +167,22 @@ def test_seconds_that_are_no_number_are_refused(disk: OnDisk, capsys: pytest.Cap
 
 def named(disk: OnDisk) -> state.StageContext:
     return state.StageContext(disk.config(), "r", "s")
+
+
+@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
+def test_an_export_with_the_means_of_epochs_is_read_as_what_was_exported(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    disk.train()
+    line = "Epoch: [{}]  [{:3d}/100]  eta: 0:00:10  lr: 0.0001  loss: {:.4f} (2.0000)  time: 0.1  data: 0.001"
+    text = ""
+    for epoch in range(3):
+        text += "".join(f"{line.format(epoch, at, 3 / (epoch * 100 + at + 1))}\n" for at in range(0, 100, 10))
+        text += f"Averaged stats: lr: 0.0001  loss: {2 / (epoch + 1):.4f} (2.0000)\n"
+    (disk.paths.folder / "attempts/001/trainer.log").write_text(text)
+    assert typed(disk, "export", "r", form) == 0
+    exported = disk.base / "exported"
+    exported.write_text(capsys.readouterr().out)
+    found = read([exported])
+    assert [sum(row.phase == phase for row in found.rows) for phase in ("train", "epoch")] == [30, 3]
+    assert found.segments == 1

@@ -194,6 +194,64 @@ def test_a_hostile_dict_is_survived(tmp_path, line):
     assert len(log_of(tmp_path, f"step,loss\n1,3.0\n{line}\n2,2.0\n").rows) == 2
 
 
+def bar(at, length):
+    return f" {100 * at // length}%|###   | {at}/{length} [00:01<00:03, 5.0it/s]\n"
+
+
+def trained(*steps, length=400):
+    return "".join(f"{bar(at, length)}{{'loss': {9 / at}, 'epoch': {at / 200}}}\n" for at in steps)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        bar(50000, 50000),  # of a data set that is prepared
+        bar(50, 50) + "{'eval_loss': 3.0, 'epoch': 0}\n",  # an evaluation at the start
+        trained(10, 20, length=200),  # a start that asked for fewer steps
+    ],
+)
+def test_a_row_of_training_is_at_the_step_of_the_bar_just_before_it(tmp_path, before):
+    log = log_of(tmp_path, before + trained(30, 40, 50))
+    assert [step for phase, _, step, _ in rows(log) if phase == "train"][-3:] == [30, 40, 50]
+    assert log.iters_per_epoch == 400
+
+
+def test_a_bar_that_stands_still_counts_no_steps(tmp_path):
+    text = "".join(f"{{'loss': {9 / at}, 'epoch': {at / 20}}}\n" for at in (1, 2, 3))
+    assert [step for _, _, step, _ in rows(log_of(tmp_path, bar(50000, 50000) + text))] == [1, 2, 3]
+
+
+ERROR = 'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nRuntimeError: CUDA error\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (trained(10, 20, 30), trained(20, 30, 40, 50)),
+        (
+            lines(*({"epoch": n, "loss": 3 / n} for n in (1, 2))),
+            lines(*({"epoch": n, "loss": 3 / n} for n in (2, 3, 4, 5))),
+        ),
+    ],
+)
+def test_an_error_is_at_its_place_among_the_rows(tmp_path, before, after):
+    """At the end it would be how the training ended."""
+    log = log_of(tmp_path, before + ERROR + after)
+    assert [one.segment for one in log.markers if one.text == "RuntimeError: CUDA error"] == [0]
+    assert log.segments == 2
+
+
+def test_a_column_of_an_evaluation_keeps_its_name(tmp_path):
+    log = log_of(
+        tmp_path,
+        lines(
+            {"Epoch": 1, "phase": "train", "loss": 3.0},
+            {"Epoch": 1, "phase": "val", "val_loss": 2.0, "acc": 0.5},
+        ),
+    )
+    assert rows(log)[-1] == ("val", 1, 1, {"loss": 2.0, "acc": 0.5})
+
+
 @pytest.mark.parametrize("length", ["1e999", "NaN", "1e300"])
 def test_a_length_that_is_no_number_of_iterations_is_left_out(tmp_path, length):
     text = "".join(f'{{"epoch": 1, "iter": {n}, "iters": {length}, "loss": 0.9}}\n' for n in (1, 2, 3))

@@ -205,7 +205,10 @@ class RowReader(LineReader):
 
     def _said(self, line: str) -> Mapping[str, object]:
         if (found := row_object(line)) is None:
-            if not _COLUMNS.keys().isdisjoint(map(str.lower, names := column_names(line))):
+            names = column_names(line)
+            if not _COLUMNS.keys().isdisjoint(map(str.lower, names)) and all(
+                _number(name) is None for name in names
+            ):
                 self._names, self._separator = names, _separator(line)
             elif len(cells := _cells(line, self._separator)) == len(self._names):
                 found = dict(zip(self._names, cells, strict=True))
@@ -218,7 +221,12 @@ def _of_phase(row: Mapping[str, object]) -> Mapping[str, object]:
     """A row of `trainrelay export` says whether it is of an evaluation, or the mean of an epoch."""
     match row.get("phase"):
         case "val":
-            return {n if n in _COLUMNS else f"val_{n}": said for n, said in row.items() if n != "iteration"}
+            named = (n.lower() in _COLUMNS or _EVALUATION.search(n) or _NO_METRIC.fullmatch(n) for n in row)
+            return {
+                n if bare else f"val_{n}": row[n]
+                for n, bare in zip(row, named, strict=True)
+                if n != "iteration"
+            }
         case "epoch":
             return {name: said for name, said in row.items() if name not in ("step", "iteration")}
     return row

@@ -8,7 +8,7 @@ from 1, whatever a file counts from.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trainrelay.analysis.readers.clean import metric_name
@@ -33,6 +33,8 @@ class _Start:
     """What one start logged."""
 
     rows: defaultdict[_Place, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    said: list[tuple[_Place, Event]] = field(default_factory=list)  # after which row
+    last: _Place = (-1, 0, -1)
     at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
     highest: int = 0  # of the iterations
     iters: int | None = None
@@ -41,7 +43,7 @@ class _Start:
     def add(self, seen: LineSeen) -> None:
         self.by_iteration = seen.by_iteration
         self.iters = seen.iters or self.iters
-        self.at = (seen.epoch, seen.iteration or 0) if seen.values else self.at
+        self.at = max(self.at, (seen.epoch, seen.iteration or 0)) if seen.values else self.at
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
         # Of an epoch, or after this iteration.
@@ -49,6 +51,12 @@ class _Start:
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
                 self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
+                self.last = place
+
+    def goes_back(self, seen: LineSeen) -> bool:
+        """Whether a line is of a later start; the mean of an epoch comes after its iterations."""
+        mean = seen.iteration is None and self.at[1] and seen.epoch == self.at[0]
+        return bool(seen.values and not mean and (seen.epoch, seen.iteration or 0) <= self.at)
 
     def far_back(self, seen: LineSeen) -> bool:
         """Whether a line of a console can only be of a later start."""
@@ -58,18 +66,29 @@ class _Start:
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""
-        if self.by_iteration:
-            for (_, phase, at), values in sorted(self.rows.items(), key=lambda row: (row[0][2], row[0][1])):
-                yield RowSeen(1, at, _PHASES[phase], values, None, max_iters=self.iters, by_iteration=True)
+        by = self.by_iteration
+        every: list[tuple[_Place, Event | dict[str, float]]] = [*self.rows.items(), *self.said]
+        every.sort(key=lambda one: one[0][::-1] if by else one[0])
+        if by:
+            for (_, phase, at), what in every:
+                yield (
+                    RowSeen(1, at, _PHASES[phase], what, None, max_iters=self.iters, by_iteration=True)
+                    if isinstance(what, dict)
+                    else what
+                )
             return
         begun = min((epoch for epoch, *_ in self.rows), default=first)
         if done := max(0, begun - first):
             text = f"training continues with epoch {begun}"
             yield Marker("resumed", text, epoch=done, iteration=self.iters and done * self.iters)
         shift = int(any(place[1:] == (0, 0) for place in self.rows))
-        for (epoch, phase, at), values in sorted(self.rows.items()):
-            number = at if phase else at + shift
-            yield RowSeen(epoch + 1 - first, number, _PHASES[phase], values, None, iters_per_epoch=self.iters)
+        for (epoch, phase, at), what in every:
+            number, counted = at if phase else at + shift, epoch + 1 - first
+            yield (
+                RowSeen(counted, number, _PHASES[phase], what, None, iters_per_epoch=self.iters)
+                if isinstance(what, dict)
+                else what
+            )
 
 
 class DescribedLines:
@@ -90,23 +109,34 @@ class DescribedLines:
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once."""
-        starts, reader, errors = [_Start()], self._reader(), Tracebacks()
-        said: list[Event] = []
-        for line in lines:
-            if (seen := reader.line(line)) is None:
-                said += errors.line(line.rstrip())
+        reader, errors = self._reader(), Tracebacks()
+
+        def seen() -> Iterator[LineSeen | Event]:
+            for line in lines:
+                if (found := reader.line(line)) is not None:
+                    yield found
+                else:
+                    yield from errors.line(line.rstrip())
+
+        yield from self.told(seen())
+        yield from (LineSkipped() for _ in range(sum(reader.slow.values())))
+
+    def told(self, every: Iterable[LineSeen | Event | None]) -> Iterator[Event]:
+        """Of what the lines of a file say."""
+        starts = [_Start()]
+        for seen in every:
+            if not isinstance(seen, LineSeen):
+                starts[-1].said += [(starts[-1].last, seen)] if seen else []
                 continue
-            said += [SetupSeen(max_epochs=seen.epochs)] if seen.epochs else []
-            back = (seen.epoch, seen.iteration or 0) <= starts[-1].at
-            back = starts[-1].far_back(seen) if self._console else back and not self._one_start
-            if seen.values and back:
+            back = starts[-1].goes_back(seen) and not self._one_start
+            if seen.values and starts[-1].far_back(seen) if self._console else back:
                 starts.append(_Start())
             starts[-1].add(seen)
+            if seen.epochs:
+                starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs)))
         epochs = [epoch for start in starts for epoch, *_ in start.rows]
         first = min([1, *epochs]) if self._first is None else self._first
         yield EpochsCounted(first)
         for number, start in enumerate(starts):
             yield from [ProcessStarted()] if number else []
             yield from start.events(first)
-        yield from said
-        yield from (LineSkipped() for _ in range(sum(reader.slow.values())))

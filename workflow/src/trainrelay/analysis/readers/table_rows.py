@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
@@ -33,7 +34,7 @@ _BAR = re.compile(r"\s*\d{1,3}%\|[^|]{0,500}\| *(\d{1,12})/(\d{1,12}) \[")  # Hu
 _MOST = 10**12  # iterations; more, or no number, are a mistake
 _SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
 _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
-_COUNTS = ("epoch", "epochs", "iter", "iters", "percentage")
+_COUNTS = {"epoch", "epochs", "iter", "iters", "percentage"}
 
 
 class TableRows:
@@ -54,24 +55,33 @@ class TableRows:
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells what its iterations count."""
         reader, errors = RowReader(), Tracebacks()
-        rows, said = list[Numbers](), list[Event]()
-        at, most = 0, 0
+        rows, said = list[dict[str, float]](), list[dict[str, float] | Event]()
+        bars, length, most = dict[int, int](), 0, 0  # of each length the newest; the newest one's; training's
         for line in lines:
-            if (bar := _BAR.match(line)) and most in (0, int(bar[2])):  # an evaluation's has another length
-                at, most = int(bar[1]), int(bar[2])
+            if bar := _BAR.match(line):
+                length = int(bar[2])
+                bars[length] = int(bar[1])
             elif numbers := reader.numbers(line):
+                if trained_and_evaluated(numbers)[0].keys() - _COUNTS:
+                    most = length  # an evaluation's bar comes before its own numbers
+                at = bars.get(most, 0)
                 rows.append({"iter": at, "iters": most, **numbers} if at else numbers)
+                said.append(rows[-1])
             else:
                 said += errors.line(line.rstrip())
-        if any(row.get("epoch", 0) % 1 for row in rows) and not any("iter" in row for row in rows):
-            rows = [{"iter": number, **row} for number, row in enumerate(rows, 1)]  # nothing counts them
+        counted = {row.get("iter") for row in rows}
+        if any(row.get("epoch", 0) % 1 for row in rows) and (
+            counted == {None} or len(rows) > len(counted) == 1
+        ):
+            for number, row in enumerate(rows, 1):  # nothing counts them
+                row |= {"iter": number, "iters": 0}
         if _counts_on(rows):
             lengths = (row.get("iters", 0) for row in rows)
             most = int(max((length for length in lengths if length < _MOST), default=0))
-            yield from by_iteration(rows, most if most >= max(row.get("iter", 0) for row in rows) else None)
+            yield from by_iteration(said, most if most >= max(row.get("iter", 0) for row in rows) else None)
         else:
-            yield from DescribedLines(RowReader, None, one_start=False).events(map(json.dumps, rows))
-        yield from said
+            seen = (reader.line(json.dumps(one)) if isinstance(one, dict) else one for one in said)
+            yield from DescribedLines(RowReader, None, one_start=False).told(seen)
 
 
 class TrainerState:
@@ -108,26 +118,33 @@ def _counts_on(rows: Iterable[Numbers]) -> bool:
     return bool(counted) and not falls
 
 
-def by_iteration(rows: Iterable[Numbers], most: int | None) -> Iterator[Event]:
-    """Rows of training and of evaluation, the rows of one iteration as one."""
-    table = [
-        (int(row["iter"]), row) for row in rows if 0 <= row.get("iter", -1) < _MOST and _SUMMARY not in row
-    ]
+def by_iteration(rows: Iterable[Numbers | Event], most: int | None) -> Iterator[Event]:
+    """Rows of training and of evaluation, the rows of one iteration as one; other events in their place."""
+    table, said = list[tuple[int, Numbers]](), defaultdict[int, list[Event]](list)
+    for row in rows:
+        if not isinstance(row, Mapping):
+            said[len(table)].append(row)
+        elif 0 <= row.get("iter", -1) < _MOST and _SUMMARY not in row:
+            table.append((int(row["iter"]), row))
     shift = int(any(at == 0 for at, _ in table))  # the first of them is counted as 0
     stepwise = {name.removesuffix("_step") for _, row in table for name in row if name.endswith("_step")}
     last, trained, evaluated = 0, dict[str, float](), dict[str, float]()
-    for at, row in [*((at + shift, row) for at, row in table), (0, dict[str, float]())]:
+    events = list[Event]()
+    for number, (at, row) in enumerate([*((at + shift, row) for at, row in table), (0, dict[str, float]())]):
+        events += said[number]
         if at != last:
             for phase, values in (("train", trained), ("val", evaluated)):
                 if values:
                     yield RowSeen(1, last, phase, values, None, max_iters=most, by_iteration=True)  # type: ignore[arg-type]
-            trained, evaluated = {}, {}
+            yield from events
+            trained, evaluated, events = {}, {}, []
             yield from [ProcessStarted()] if 0 < at < last else []
         last = at
         for found, into in zip(
             trained_and_evaluated(_metrics(row, stepwise)), (trained, evaluated), strict=True
         ):
             into.update(found)
+    yield from events
 
 
 def _metrics(row: Numbers, stepwise: set[str]) -> dict[str, float]:
