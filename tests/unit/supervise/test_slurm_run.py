@@ -82,7 +82,15 @@ def test_a_job_that_is_queued_again_says_so_by_its_restarts() -> None:
     found = read(line, restarts=0)
     assert found is not None
     assert (found.end, found.text) == ("interrupted", "its job was requeued")
-    assert read(line, restarts=1) is None
+    ended = read(line, restarts=1)  # as after a scancel, while Slurm waits for its processes
+    assert ended is not None
+    assert (ended.end, ended.text) == ("interrupted", "Slurm ends its job")
+
+
+def test_past_its_limit_a_job_has_no_time_that_is_known() -> None:
+    found = read(RUNNING.replace("00:00:04", "01:00:31").replace("365-00:00:00", "01:00:00"))
+    assert found is not None
+    assert (found.end, found.left_s) == ("time-limit", 0)
 
 
 def test_what_a_user_wrote_into_a_job_does_not_stand_for_what_slurm_says() -> None:

@@ -60,8 +60,10 @@ def read(shown: Mapping[str, str], warn_s: int, restarts: int = 0) -> SlurmStop 
     if shown.get("Restarts", "").isdecimal() and int(shown["Restarts"]) > restarts:
         return SlurmStop("interrupted", "its job was requeued")
     limit_s, run_s = seconds(shown.get("TimeLimit", "")), seconds(shown.get("RunTime", ""))
-    if limit_s is None or run_s is None or limit_s - run_s > warn_s + _EARLIER_S:
-        return None
-    left_s = limit_s - run_s
-    text = f"{max(left_s, 0)} s before its job's time limit ({shown['TimeLimit']})"
-    return SlurmStop("time-limit", text, left_s)
+    if limit_s is not None and run_s is not None and limit_s - run_s <= warn_s + _EARLIER_S:
+        left_s = max(limit_s - run_s, 0)  # Slurm looks at limits every half minute
+        return SlurmStop(
+            "time-limit", f"{left_s} s before its job's time limit ({shown['TimeLimit']})", left_s
+        )
+    ends = shown.get("JobState", "RUNNING") not in ("RUNNING", "SUSPENDED")  # COMPLETING after a scancel
+    return SlurmStop("interrupted", "Slurm ends its job") if ends else None

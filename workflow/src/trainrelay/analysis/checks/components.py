@@ -120,9 +120,10 @@ def lost_terms(case: Case) -> Iterator[Finding]:
 def _lost(case: Case, name: str, column: Column) -> Iterator[Finding]:
     """The first zero after values that no rounding explains."""
     values = column.values
+    last = next((at for at in reversed(range(len(values))) if values[at]), -1)  # that is not zero
     for at in [at for at, value in enumerate(values) if value == 0.0 and at >= 3] if 0.0 in values else []:
         level = median(values[max(0, at - 10) : at])
-        for_good = name == case.total and len(values) - at >= LASTING and not any(values[at:])
+        for_good = name == case.total and len(values) - at >= LASTING and at > last
         if not min(level, *values[at - 3 : at]) > (PRINTED if for_good else NOTICEABLE):
             continue
         zeros, stays = values[at:].count(0.0), name == case.total and not any(values[-LASTING:])
