@@ -237,6 +237,13 @@ def test_a_small_loss_that_rises_in_between_is_a_warning(judged):
     assert "rose in between" in only(judged({"metrics": course}), "convergence").message
 
 
+@pytest.mark.parametrize("end", [0.0003, 0.0011])
+def test_a_loss_that_begins_with_exactly_zero_has_no_small_level_to_explode_from(judged, end):
+    """As TRL's GRPO prints it."""
+    analysis = judged({"metrics": {"loss": lambda step: 0.0 if step <= 170 else end}})
+    assert [one for one in analysis.findings if one.severity == "critical"] == []
+
+
 def test_a_small_total_that_is_zero_to_the_end_is_critical(judged):
     lost = judged({"metrics": {"loss": lambda step: 0.0012 if step < 120 else 0.0}})
     assert only(lost, "lost-term").severity == "critical"

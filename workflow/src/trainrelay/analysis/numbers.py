@@ -40,8 +40,8 @@ def finite(values: Sequence[float]) -> list[float]:
 
 
 def noticeable(values: Sequence[float]) -> float:
-    """What counts in a course: of one that begins below 1, that part of its beginning."""
-    return NOTICEABLE * min(1.0, abs(head_level(values)))
+    """What counts in a course: of one that begins below 1, that part of its beginning, if that is not 0.0."""
+    return NOTICEABLE * min(1.0, abs(head_level(values)) or 1.0)
 
 
 def head_level(values: Sequence[float]) -> float:

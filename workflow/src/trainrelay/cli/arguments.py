@@ -14,6 +14,7 @@ from trainrelay.text import did_you_mean
 
 _WITHOUT_A_CONFIG = ("help", "init", "schema")
 _INTERNAL = ("control", "overview", "promote", "train")  # no list of verbs has them
+_RESUMABLE = ("control", "promote", "train")
 _OF_WHAT_RUNS = ("export", "overview", "report", "stop", "watch")
 _RUNS = "only these runs or stages; default: all"
 # By which a shell completes paths: what shtab calls FILE.
@@ -70,7 +71,7 @@ def _add(verbs: _Verbs, name: str, about: str, module: str = "") -> argparse.Arg
         code = import_module(f"trainrelay.cli.{module or name}")
         getattr(code, name if module else "run")(arguments)
 
-    verb.set_defaults(verb=call, resumes=name in _INTERNAL)
+    verb.set_defaults(verb=call, resumes=name in _RESUMABLE)
     return verb
 
 

@@ -19,6 +19,7 @@ from trainrelay.analysis.checks.validation_metric import learns
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
+    NOTICEABLE,
     STILL_EARLY,
     best_level,
     capital,
@@ -85,18 +86,22 @@ class Levels:
     points_to_judge: int  # fewer points are not judged
 
     @property
+    def clear(self) -> float:
+        """What is no noise; nor, of a loss that begins with exactly 0.0, rounding."""
+        return max(3 * self.noise, 0.0 if self.start else NOTICEABLE)
+
+    @property
     def diverged(self) -> bool:
         if self.exploded:
             return True
-        clear = 3 * self.noise
-        above_start = self.now > self.start + max(0.5 * abs(self.start), clear)
-        back = max(abs(self.best), 0.75 * (self.start - self.best), clear)
+        above_start = self.now > self.start + max(0.5 * abs(self.start), self.clear)
+        back = max(abs(self.best), 0.75 * (self.start - self.best), self.clear)
         blown_up = self.start > self.best and self.now > self.best + back
         return self.points >= self.points_to_judge and (above_start or blown_up)
 
     @property
     def rising_again(self) -> bool:
-        back = max(0.1 * abs(self.best), (self.start - self.best) / 3, 3 * self.noise)
+        back = max(0.1 * abs(self.best), (self.start - self.best) / 3, self.clear)
         return self.points >= self.points_to_judge and self.now > self.best + back
 
 
