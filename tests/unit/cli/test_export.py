@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,7 +14,6 @@ from support.page import Page
 from support.stage_on_disk import OnDisk
 from trainrelay.analysis import read
 from trainrelay.cli import main
-from trainrelay.training import state
 
 SHORT = {"iters_per_epoch": 40, "interval": 10}
 
@@ -142,31 +140,6 @@ def test_the_card_links_to_what_is_there_and_the_console_ends_with_its_last_line
     last = (disk.paths.folder / "attempts/001/trainer.log").read_text().splitlines()[-1]
     assert " ".join(last.split()) in Page(page).words
     assert "of which none is understood" not in page
-
-
-def test_the_page_is_written_again_as_long_as_a_training_runs(
-    disk: OnDisk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    disk.train()
-    disk.change(ended_s=None, end=None)
-    assert state.judge(state.read(named(disk))).kind == "running"
-
-    def ends(_: float) -> None:
-        disk.change(ended_s=3600.0, end="done")
-
-    # Not that of all: git is waited for, too.
-    monkeypatch.setattr("trainrelay.cli.report.time", SimpleNamespace(sleep=ends))
-    assert typed(disk, "report", "r", "--every-s", "1") == 0
-    assert capsys.readouterr().err.count("report: ") == 2
-
-
-def test_seconds_that_are_no_number_are_refused(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
-    assert typed(disk, "report", "r", "--every-s", "nan") == 2
-    assert "--every-s nan: use a number of seconds from 1 to 86400" in capsys.readouterr().err
-
-
-def named(disk: OnDisk) -> state.StageContext:
-    return state.StageContext(disk.config(), "r", "s")
 
 
 @pytest.mark.parametrize("form", ["--csv", "--jsonl"])

@@ -128,8 +128,6 @@ def _typed_by_you(verbs: _Verbs) -> None:
 def _typed_to_see_numbers(verbs: _Verbs) -> None:
     verb = _add(verbs, "report", "write a run's report.html; without RUN, all of them and index.html")
     verb.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
-    again = "write again every S seconds as long as a training runs"
-    verb.add_argument("--every-s", type=float, metavar="S", help=again)
     judges = "read and judge training logs: files of one training, oldest first, or a folder of each training"
     verb = _add(verbs, "analyze", judges, module="logs")
     what = "a log, packed by gzip or not; a folder with the logs of one training; - for standard input"

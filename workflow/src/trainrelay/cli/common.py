@@ -38,13 +38,6 @@ def named_stages(config: Config, which: Sequence[str]) -> list[StageContext]:
     return [at for at in known if not which or {at.run, at.name}.intersection(which)]
 
 
-def between_s(every_s: float, least_s: float, most_s: float) -> float:
-    """--every-s, which must be within these."""
-    if not least_s <= every_s <= most_s:
-        raise UserError(f"--every-s {every_s:g}: use a number of seconds from {least_s:g} to {most_s:g}")
-    return every_s
-
-
 def every_stage(config: Config) -> list[StageContext]:
     """All stages of all runs, each after the one it starts from."""
     return [StageContext(config, run, stage) for run in config.runs for stage in config.in_order(run)]

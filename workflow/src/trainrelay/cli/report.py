@@ -5,33 +5,23 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-import time
 
 import orjson
 
-from trainrelay.cli.common import between_s, configured, named_stages
+from trainrelay.cli.common import configured, named_stages
 from trainrelay.operations.analyze import merged_series
 from trainrelay.operations.report import write_overview, write_report, write_reports
 from trainrelay.system.say import answer, say
 from trainrelay.text import printable
-from trainrelay.training import state
-
-_EVERY_S = (1.0, 86_400.0)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the report of one run; without a name, every run's report and the overview."""
-    every_s = None if arguments.every_s is None else between_s(arguments.every_s, *_EVERY_S)
     config = configured(arguments)
-    stages = named_stages(config, [arguments.run] if arguments.run is not None else [])
-    while True:
-        if arguments.run is None:
-            write_reports(config, *config.runs)
-        else:
-            say(f"report: {write_report(config, stages[0].run)}")
-        if every_s is None or not any(state.judge(state.read(at)).kind == "running" for at in stages):
-            return
-        time.sleep(every_s)
+    if arguments.run is None:
+        write_reports(config, *config.runs)
+    else:
+        say(f"report: {write_report(config, named_stages(config, [arguments.run])[0].run)}")
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -17,8 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainrelay.cli.common import between_s, configured, named_stages
+from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
+from trainrelay.errors import UserError
 from trainrelay.slurm import QueueRow
 from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.system.hints import with_configfile
@@ -27,7 +28,7 @@ from trainrelay.text import printable
 from trainrelay.watching import Column, StageRow, StageWatch, fitting_columns, remarks, with_queued_job
 
 # The time between two beats of an owner: a slower observer would sleep through its silence.
-_EVERY_S = (0.2, 10.0)
+_LEAST_S, _MOST_S = 0.2, 10.0
 _STYLES = {
     "running": "green",
     "supervised": "green",
@@ -47,7 +48,9 @@ _STYLES = {
 
 def run(arguments: argparse.Namespace) -> None:
     """Show the stages until Ctrl-C, or once if the output is no terminal."""
-    every_s = between_s(arguments.every_s, *_EVERY_S)
+    every_s = arguments.every_s
+    if not _LEAST_S <= every_s <= _MOST_S:
+        raise UserError(f"--every-s {every_s:g}: use a number of seconds from {_LEAST_S:g} to {_MOST_S:g}")
     stages = [StageWatch(at) for at in named_stages(configured(arguments), arguments.which)]
     look, console = partial(_look, stages, Queue()), Console()
     if arguments.json:

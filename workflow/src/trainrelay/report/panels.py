@@ -81,7 +81,9 @@ def _validation(analysis: Analysis) -> Iterator[Panel]:
     curves = analysis.curves.get("val", {})
     names = naming.validation_scores(analysis.curves.get("train", {}), curves)
     lines = (Line(name, curves[name]) for name in names if curves[name])
-    sizes = [(size, list(found)) for size, found in groupby(sorted(lines, key=_decade, reverse=True), key=_decade)]
+    sizes = [
+        (size, list(found)) for size, found in groupby(sorted(lines, key=_decade, reverse=True), key=_decade)
+    ]
     for size, found in sizes:
         below = f" below {10.0**size:g}" if len(sizes) > 1 else ""
         yield _highest_lines(f"Validation metrics{below}", found)
