@@ -110,6 +110,21 @@ def test_what_a_profile_says_and_does_not_do_is_told_at_the_start(
     assert bool(told) == bool(said)
 
 
+def test_of_a_failed_group_no_stage_is_told_that_was_not_due(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = disk.config().model_dump(mode="json", by_alias=True)
+    stages = data["runs"]["r"]["stages"]
+    stages["t"] = {**stages["s"], "init_from": "s", "promotion": None}
+    plans = dag.Plans(parse(data), [])
+    workflow, told = started(disk, "submitit", {}), list[str]()
+    jobs = [SimpleNamespace(output=[plans._plans["r", stage].at.paths.train]) for stage in "st"]
+    workflow.scheduler = SimpleNamespace(failed=[SimpleNamespace(jobs=jobs, output=[])])
+    monkeypatch.setattr(dag, "tell_of_failed_job", lambda at, _: told.append(at.name))
+    plans._tell_of_failed(workflow)
+    assert told == ["r/s"]
+
+
 def test_what_snakemake_prints_of_a_training_moves_no_cursor(disk: OnDisk) -> None:
     """The reason of its last end, and the refusal because of it, quote what a trainer printed."""
     disk.train()

@@ -215,7 +215,7 @@ def test_a_python_that_is_not_the_interpreter_is_remarked(
     (tmp_path / "python").rename(tmp_path / "torchrun")
     assert begun_by("torchrun", tmp_path, "/env/bin/python")[1]
     (tmp_path / "torchrun").rename(tmp_path / "python")
-    for same in ("python", f"{tmp_path}/python"):
+    for same in ("python", f"{tmp_path}/python", f"{tmp_path}/python3"):
         assert begun_by("python", tmp_path, same)[1] == []
 
 

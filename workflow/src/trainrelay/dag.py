@@ -224,8 +224,13 @@ class Plans:
         use_config(self._configfile or self._snapshot)
 
     def _tell_of_failed(self, workflow: Any) -> None:
-        for where in self._wanted(workflow.scheduler.failed):
-            tell_of_failed_job(self._plans[where].at, self._began_s)
+        failed = self._wanted(workflow.scheduler.failed)
+        for at in (self._plans[where].at for where in failed):
+            # In a group what begins with another's checkpoint was not due before that was promoted.
+            if not (
+                at.parent and (at.run, at.parent.stage) in failed and not at.parent.paths.checkpoint.exists()
+            ):
+                tell_of_failed_job(at, self._began_s)
 
     def _first_lines(self, workflow: Any, record: Any) -> bool:
         """A filter of Snakemake's log: of a dry run's table of jobs, before which is a line per training."""

@@ -197,7 +197,9 @@ class Script(Trainer):
         found = shutil.which(program, path=launch.env.get("PATH"))
         if known and certain and found is None:
             yield f"script.command begins with {word}, which is no program that is found; {how}"
-        elif known and not certain and Path(word).name.startswith(_PYTHON) and found not in (None, python):
+        # Beside it is the same environment: torchrun, or python of python3.
+        beside = found and Path(found).parent == Path(shutil.which(python) or python).parent
+        if known and not certain and Path(word).name.startswith(_PYTHON) and found and not beside:
             yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
 
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
