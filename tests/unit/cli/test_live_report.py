@@ -42,13 +42,19 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyProject:
     return ToyProject(make_checkout(tmp_path, monkeypatch, 0.1), tmp_path / "runs")
 
 
+def children() -> set[int]:
+    """Of this process, those that live."""
+    every = all_processes().values()
+    return {one.pid for one in every if one.parent == os.getpid() and not one.gone}
+
+
 @pytest.mark.usefixtures("at_once")
 def test_the_pages_are_there_while_it_trains(toy: ToyProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end writes none here: Slurm may give it seconds to be requeued."""
     monkeypatch.setattr(live_report, "_EVERY_S", 0.5)
     waiting = {"options": {"habit": "waits"}}
     page, overview = report_path(toy.config(), "r"), overview_path(toy.config())
-    seen: list[str] = []
+    seen, before = list[str](), children()  # a browser of other tests, say
 
     def look() -> None:
         try:
@@ -65,7 +71,7 @@ def test_the_pages_are_there_while_it_trains(toy: ToyProject, monkeypatch: pytes
     assert "Attempt 1" in seen[0]
     assert seen[1] == "None"
     assert not not_trainers
-    assert not [one for one in all_processes().values() if one.parent == os.getpid() and not one.gone]
+    assert not children() - before
 
 
 @contextmanager
