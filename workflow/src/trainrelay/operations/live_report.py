@@ -23,7 +23,7 @@ from trainrelay.system.say import say
 from trainrelay.training.context import StageContext
 
 _EVERY_S, _SELDOM_S = 300.0, 3600.0
-_SHARE = 100  # times what the last one took are between two: 1% of a core; UniAD's log takes 2 s
+_SHARE = 100  # times what the last one took are between two, at most 1% of a core
 # s and bytes: UniAD's log takes 0.1 GB. Where Slurm limits a job's memory, it would count one that is killed.
 _LIMITS = {resource.RLIMIT_CPU: 600, resource.RLIMIT_AS: 1 << 30}
 _LOOK_S, _END_S = 0.2, 5.0
