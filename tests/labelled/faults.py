@@ -1,8 +1,8 @@
 """What goes wrong in trainings, planted into a healthy one.
 
 Written from how such faults look in public logs and in reports of users; those before the last ten
-without a look at the thresholds of the checks. Half of each kind is drawn from a range that nobody would doubt, half from one in which an
-expert would just say so.
+without a look at the thresholds of the checks. Half of each kind is drawn from a range that nobody would
+doubt, half from one in which an expert would just say so.
 """
 
 from __future__ import annotations
