@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     as_a_terminal_leaves_them()
     # The ranks of a test share two cores with the other worker's.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of thousands of processes would compile the source
     hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
     if "not process" in config.option.markexpr:
         hypothesis.settings.load_profile("quick")

@@ -254,8 +254,8 @@ def test_until_a_training_stops_there(fresh: Project) -> None:
 
 def test_a_resource_is_set_from_the_command_line(fresh: Project) -> None:
     printed = fresh.succeed("-n", "--set-resources", "train_stage2:runtime=77")
-    assert re.search(r"driving/stage1: .*\n  2 CPU processes, 5 min", printed)
-    assert re.search(r"driving/stage2: .*\n  2 CPU processes, 77 min", printed)
+    assert re.search(r"driving/stage1: .*\n  fresh: .*\n  2 CPU processes, 5 min", printed)
+    assert re.search(r"driving/stage2: .*\n  fresh: .*\n  2 CPU processes, 77 min", printed)
 
 
 def test_the_rule_graph_has_no_cycle(fresh: Project) -> None:
