@@ -38,7 +38,7 @@ FORMAT: Literal[2] = 2
 class Record(BaseModel):
     """A JSON file of ours: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 Done = Annotated[int, Field(ge=0, le=10**12)]
