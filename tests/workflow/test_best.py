@@ -12,7 +12,7 @@ import pytest
 from support.project import KEYPOINTS, make_project
 from trainrelay.system.files import sha256_of
 
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow]
 
 
 def read(path: Path) -> dict[str, Any]:

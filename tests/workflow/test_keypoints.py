@@ -13,7 +13,7 @@ import pytest
 from support.processes import ranks_of, started, wait_for
 from support.project import KEYPOINTS, TIMEOUT_S, Project, make_project, restore, save
 
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow]
 STAGE = "keypoints/pose"
 
 
