@@ -12,7 +12,7 @@ from trainrelay.analysis import read
 from trainrelay.records import Log
 
 # In one process with most other trainings: many at a time on two cores wait for each other.
-pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
