@@ -26,7 +26,6 @@ class Mmcv(OpenMMLab):
     """How an mmcv 1.x trainer is started, what it prints, which files it leaves."""
 
     kind = "mmcv"
-    has_steps = True
     imports = ("torch", kind)
     compiled = ("mmcv._ext",)
     # `load_from` is judged by the checkpoint's content, and the epochs by the stage's own `epochs`.
@@ -44,7 +43,7 @@ class Mmcv(OpenMMLab):
     own = frozenset({"runner", "total_epochs", "total_iters"})
     # mmdet 2 has another train_cfg.
     others = ("train_cfg.max_epochs", "train_cfg.max_iters", "optim_wrapper", "read_base")
-    other = "mmengine"
+    other = ("is a config of mmengine", "mmengine")
 
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """mmcv's policies that are computed from max_epochs."""

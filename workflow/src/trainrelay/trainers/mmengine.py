@@ -37,7 +37,6 @@ class Mmengine(OpenMMLab):
     """How a trainer of mmengine is started, what it prints, which files it leaves."""
 
     kind = "mmengine"
-    has_steps = True
     imports = ("torch", kind)
     # `load_from` is judged by the checkpoint's content, the epochs and the seed by the stage's own keys.
     not_weights = re.compile(
@@ -56,7 +55,7 @@ class Mmengine(OpenMMLab):
     loop = ("train_cfg", "TrainLoop")
     own = frozenset({"train_cfg", "optim_wrapper"})
     others = ("runner", "total_epochs", "optimizer_config", "lr_config")
-    other = "mmcv 1.x"
+    other = ("is a config of mmcv 1.x", "mmcv")
     values_of = staticmethod(values_of)
 
     def default_seed(self, config: TrainerConfig) -> int | None:

@@ -43,6 +43,7 @@ class OpenMMLab(Trainer):
     """How these trainers are read: config, printed lines, files."""
 
     units = ("epoch", "iteration")
+    has_steps = True
     looked_for = called = "epoch_N.pth"
     resume_proof = "line"
     saves_iteration = True
@@ -58,10 +59,10 @@ class OpenMMLab(Trainer):
     saves_by_epoch: bool | None = None
     # The section of a config that says what is counted, and what its types end with.
     loop: tuple[str, str]
-    # Keys by which a config is of this family, those that only the other one has, and what that is.
+    # Keys by which a config is of this family, those that only the other one has, its words and its kind.
     own: frozenset[str]
     others: tuple[str, ...]
-    other: str
+    other: tuple[str, str]
     values_of = staticmethod(chain_values)
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
@@ -117,10 +118,9 @@ class OpenMMLab(Trainer):
         values = with_options(request.trainer_config.values, request.options)
         found = [key for key in self.others if inside(values, key) is not ABSENT]
         if found and not self.own & values.keys():
-            yield (
-                f"{request.config} is a config of {self.other} ({', '.join(found)}), which kind {self.kind}"
-                f" does not start; set kind: {self.other.split()[0]}"
-            )
+            said, kind = self.other
+            what = f"{request.config} {said} ({', '.join(found)}), which kind {self.kind} does not start"
+            yield f"{what}; set kind: {kind}"
         yield from self.misfits(request, values)
         yield from misread(load_from(request), "promotion.target of the earlier stage", self.kind)
 
