@@ -33,6 +33,7 @@ from support.project import REPOSITORY
 MOST_MEDIAN_S = 1.8
 MOST_TRAINER_MEDIAN_S = 3.5
 MOST_S = 5.0
+TORCH_S = 1.0  # importing torch, where the limits of the way with a trainer were set
 STAGES = 5
 LEAST_STAGE_S, MOST_STAGE_S = 5.0, 60.0
 MOSTLY_SHORT = 7  # the power of a uniform draw; 7 gives a mean of 12 s
@@ -241,8 +242,9 @@ def section(
             *(_row(seed, way, runs) for seed, ways in measured.items() for way, runs in ways.items()),
             "",
             f"The benchmark fails if the median of {OURS.name} is above {MOST_MEDIAN_S} s, that with the"
-            f" trainer above {MOST_TRAINER_MEDIAN_S} s, or one gap of theirs above {MOST_S:.0f} s. These gaps"
-            " do not depend on a training's length.",
+            f" trainer above {MOST_TRAINER_MEDIAN_S} s, or one gap of theirs above {MOST_S:.0f} s; with the"
+            " trainer as many times more as importing torch takes this machine longer than"
+            f" {TORCH_S:.0f} s (it took {torch_s:.1f} s). These gaps do not depend on a training's length.",
             "",
             f"The official executor's do: by its source it adds {law.step_s:.0f} s to its pause at each look"
             f" that finds no end, up to {law.most_s:.0f} s. With its own first look, {FIRST_LOOK_S:.0f} s"
@@ -254,7 +256,7 @@ def section(
             *_pieces(every[OURS]),
             "",
             "With one, from the exit of its process to the first line of the next one's script, which its"
-            f" launcher starts once it has imported torch ({torch_s:.1f} s by itself on this machine):",
+            " launcher starts once it has imported torch:",
             *header,
             *_pieces(every[TRAINER]),
             "",
@@ -262,21 +264,26 @@ def section(
     )
 
 
-def missed(measured: dict[Way, list[Measured]]) -> Iterator[str]:
-    """A line per target that does not hold."""
-    for way, most_s in ((OURS, MOST_MEDIAN_S), (TRAINER, MOST_TRAINER_MEDIAN_S)):
-        if (found_s := median_s(measured[way])) > most_s:
-            yield f"{way.name}: the median is {found_s:.2f} s, above {most_s} s"
-        if (found_s := max(all_gaps_s(measured[way]))) > MOST_S:
-            yield f"{way.name}: one gap is {found_s:.2f} s, above {MOST_S} s"
+def missed(measured: dict[Way, list[Measured]], torch_s: float) -> Iterator[str]:
+    """A line per target that does not hold; `torch_s`: as of `import_s`."""
+    slower = max(1.0, torch_s / TORCH_S)
+    for way, most_median_s, most_s in (
+        (OURS, MOST_MEDIAN_S, MOST_S),
+        (TRAINER, MOST_TRAINER_MEDIAN_S * slower, MOST_S * slower),
+    ):
+        if (found_s := median_s(measured[way])) > most_median_s:
+            yield f"{way.name}: the median is {found_s:.2f} s, above {most_median_s:.1f} s"
+        if (found_s := max(all_gaps_s(measured[way]))) > most_s:
+            yield f"{way.name}: one gap is {found_s:.2f} s, above {most_s:.1f} s"
 
 
 def main() -> int:
     """Measure, say, and write where asked to; 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=3, help=f"{STAGES - 1} hand-overs per way each")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="several, one after the other")
+    parser.add_argument(
+        "--turns", type=int, default=2, help=f"per seed; {STAGES - 1} hand-overs per way each"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], metavar="SEED")
     parser.add_argument("--only-ours", action="store_true", help="a quick look: no page, no other ways")
     parser.add_argument("--official-python", required=True, help="a Python that has the official executor")
     parser.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md")
@@ -290,7 +297,7 @@ def main() -> int:
     with rig.alone(), tempfile.TemporaryDirectory(prefix="trainrelay-bench-") as name:
         measured = {
             seed: _in_turns(Path(name), rig, ways, arguments.turns, seed, official)
-            for seed in arguments.seeds or [arguments.seed]
+            for seed in arguments.seeds
         }
     if arguments.only_ours:
         for seed, found in measured.items():
@@ -302,7 +309,7 @@ def main() -> int:
         print(text)
         if arguments.write:
             write_section(SECTION, text)
-    problems = [f"seed {seed}, {line}" for seed, found in measured.items() for line in missed(found)]
+    problems = [f"seed {seed}, {line}" for seed, found in measured.items() for line in missed(found, torch_s)]
     print("\n".join(problems) or "holds")
     return 1 if problems else 0
 

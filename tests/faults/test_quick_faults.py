@@ -10,7 +10,7 @@ import faults.rows  # noqa: F401 (fills FAULTS)
 from faults.fault import FAULTS
 from faults.play import play
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trained")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trainings")]
 
 
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.quick])

@@ -12,8 +12,9 @@ from slurm.rig.conf import ACCOUNT
 from support.project import Project
 from trainrelay.config import Resources, Site
 from trainrelay.preflight.cluster import partition_checks, request_check
+from trainrelay.slurm import sbatch_flags
 from trainrelay.slurm.cluster import job_limits, nodes, partitions
-from trainrelay.slurm.flags import request_of, sbatch_flags
+from trainrelay.slurm.flags import request_of
 
 
 def asks(project: Project, **resources: Any) -> None:
@@ -76,7 +77,7 @@ def test_what_it_has_not_is_to_be_problems(
     asked = Resources(**{"gpu": 8, "gpu_model": "a40", "runtime_min": 15, **resources})
     found = [
         *partition_checks(request_of(asked, Site(), 2), partitions(), nodes(), job_limits()),
-        request_check(sbatch_flags(asked, Site(), 2), datetime.now()),
+        request_check(sbatch_flags(request_of(asked, Site(), 2)), datetime.now()),
     ]
     problems = [one.line() for one in found if one.kind == "fix"]
     assert any(said in line for line in problems), found

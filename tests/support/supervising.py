@@ -214,6 +214,16 @@ def supervisor(
     )
 
 
+def killed_supervisor(
+    folder: Path, templates: Path, habit: str, until: str = "Epoch [1]", **changes: Any
+) -> None:
+    """One that is killed once its trainer has printed this, which then goes on alone."""
+    boss = supervisor(folder, templates, habit, **changes)
+    eventually(lambda: until in log_text(folder))
+    boss.kill()
+    boss.communicate()
+
+
 def log_text(folder: Path) -> str:
     """All consoles of all attempts below a folder."""
     found = (Path(here, "trainer.log") for here, _, names in os.walk(folder) if "trainer.log" in names)

@@ -12,7 +12,7 @@ import pytest
 from support.project import KEYPOINTS, make_project
 from trainrelay.system.files import sha256_of
 
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow, pytest.mark.long]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -26,7 +26,6 @@ def evaluated(log: Path, line: str) -> dict[int, float]:
     return {int(epoch): float(value) for epoch, value in found}
 
 
-@pytest.mark.long
 def test_the_best_epoch_starts_the_next_stage_and_another_mode_retrains_only_that(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p")
 

@@ -11,8 +11,8 @@ from support.series import metrics_of, series
 from trainrelay.analysis import read
 from trainrelay.records import Log
 
-# In one process with all other trainings: two at a time on two cores wait for each other.
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
+# In one process with most other trainings: many at a time on two cores wait for each other.
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

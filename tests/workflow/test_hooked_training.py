@@ -50,6 +50,7 @@ def test_a_second_stage_tells_what_came_from_the_first(trained: Project) -> None
     assert (found["severity"], found["evidence"]["lacking"]) == ("info", sorted(new))
 
 
+@pytest.mark.long
 def test_too_little_of_the_first_stage_ends_the_second_before_its_first_step(trained: Project) -> None:
     """For good, with the sentence in the record, and no checkpoint."""
     change = {"init_match_min": 0.99, "seed": 7}

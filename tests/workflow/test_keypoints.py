@@ -13,7 +13,7 @@ import pytest
 from support.processes import ranks_of, started, wait_for
 from support.project import KEYPOINTS, TIMEOUT_S, Project, make_project, restore, save
 
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow]
 STAGE = "keypoints/pose"
 
 
@@ -57,6 +57,7 @@ def test_it_is_trained_promoted_analysed_and_reported_and_a_second_run_has_nothi
     assert "Nothing to be done" in trained.succeed()
 
 
+@pytest.mark.long
 def test_killed_in_an_epoch_it_resumes_in_that_epoch_by_itself(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", KEYPOINTS)
     running = started(project)

@@ -20,7 +20,7 @@ from trainrelay.training.context import StageContext
 
 CHECKOUT = Path(__file__).parents[1] / "support/mmengine_checkout"
 
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow]
 
 
 def config_of(folder: Path, plan: dict[str, Any]) -> Config:

@@ -31,7 +31,7 @@ KILL = """\
             os.kill(os.getpid(), 9)
 """
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trained")]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trainings")]
 
 
 def config_of(folder: Path, source: str, script: dict[str, Any] | None = None, **trainer: Any) -> Config:

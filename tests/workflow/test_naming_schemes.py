@@ -25,7 +25,7 @@ from trainrelay.training.context import StageContext
 PRINTS, MASK = "tqdm", True
 EPOCHS, PHASES = 3, ("within", "before-save", "after-save")
 
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.xdist_group("trainings"), pytest.mark.slow, pytest.mark.long]
 
 
 def config_of(folder: Path, options: dict[str, Any], ranks: int, **trainer: Any) -> Config:

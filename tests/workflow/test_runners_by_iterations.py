@@ -28,7 +28,7 @@ KILLED = {"mmcv": [0, 21], "mmengine": [0, 1, 21]}  # rank, (epoch,) iteration
 # What says that they resumed: mmcv's file of iteration 16 holds 15.
 RESUMED = {"mmcv": "resumed from epoch: 1, iter 15", "mmengine": "resumed epoch: 0, iter: 16"}
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trained")]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trainings")]
 
 
 def config_of(folder: Path, kind: str, iters: int = 24, **asked: Any) -> Config:

@@ -252,6 +252,17 @@ def test_until_a_training_stops_there(fresh: Project) -> None:
     assert set(fresh.scheduled("--until", "train_stage1")) == {"driving/stage1"}
 
 
+def test_the_demo_would_train_both_systems(fresh: Project) -> None:
+    (fresh.folder / "config.yaml").unlink()
+    (fresh.folder / "demo").symlink_to("profiles/demo")
+    planned = fresh.run("snakemake", "--profile", "demo", "-n")
+    assert planned.returncode == 0, planned.stderr
+    trainings = re.findall(
+        r"^(\w+/\w+): trains \d+ epochs: nothing trained yet$", planned.stdout, re.MULTILINE
+    )
+    assert trainings == ["driving/stage1", "driving/stage2", "keypoints/pose"]
+
+
 def test_a_resource_is_set_from_the_command_line(fresh: Project) -> None:
     printed = fresh.succeed("-n", "--set-resources", "train_stage2:runtime=77")
     assert re.search(r"driving/stage1: .*\n  fresh: .*\n  2 CPU processes, 5 min", printed)

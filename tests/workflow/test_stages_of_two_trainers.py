@@ -17,7 +17,7 @@ from trainrelay.operations.train import train_stage
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trained")]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trainings")]
 
 COMMAND = "{launcher} {entry} --epochs {epochs} --output_dir {work_dir} --device {device} --lr 0.1"
 

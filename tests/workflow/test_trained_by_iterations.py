@@ -50,7 +50,7 @@ while True:
     if iter_num > args.max_iters: break
 """
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trained")]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trainings")]
 
 
 def config_of(folder: Path, iters: int = 40, name: str = "ckpt.pt") -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from trainrelay.config import Config
 from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
-from trainrelay.records import AttemptRecord, Best, CheckpointRecord, ResumePoint, Score
+from trainrelay.records import AttemptRecord, CheckpointRecord, ResumePoint
 from trainrelay.system.files import read_record, sha256_of, write_json
 from trainrelay.training import retention, state
 from trainrelay.training.context import StageContext
@@ -179,8 +178,3 @@ def test_a_plan_does_not_doubt_a_file_that_tells_its_iteration_and_no_epoch(stag
     script = {"kind": "script", "entry": "t.py", "script": {"command": "{interpreter} {entry} {iters}"}}
     planned = stage_plan(stage.at(trainer=script, checkpoint="latest"))
     assert [one for one in planned.notes if "neither resumed from nor promoted" in one] == []
-
-
-def test_a_record_of_an_earlier_version_is_read() -> None:
-    old = json.dumps({"asked": "best NDS (max)", "first": {"epoch": 4, "value": 0.36}, "attempt": 1})
-    assert Best.model_validate_json(old).first == Score(unit="epoch", done=4, value=0.36)

@@ -16,15 +16,20 @@ from snakemake_executor_plugin_submitit.extra import ELSEWHERE, NO_JOB, OURS
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.submission import Submission
+from trainrelay import slurm
 from trainrelay.config import Resources, Site, load_site
 from trainrelay.config.site import INSTEAD
 from trainrelay.errors import ConfigError
-from trainrelay.slurm.flags import sbatch_flags, slurm_resources
+from trainrelay.slurm.flags import slurm_resources
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIAD = Resources(gpu=8, gpu_model="a40", cpus_per_gpu=5, mem_gb=240.0, runtime_min=10080)
 # What names a job and its files, not what it asks for.
 NAMES = {"job-name", "comment", "output", "open-mode"}
+
+
+def flags_of(*asked: Any) -> tuple[str, ...]:
+    return slurm.sbatch_flags(slurm.flags.request_of(*asked))
 
 
 def submitted(resources: dict[str, Any], threads: int) -> set[str]:
@@ -82,7 +87,7 @@ resources = st.builds(
 @given(resources, sites, st.integers(1, 128), st.integers(1, 20))
 def test_what_the_plan_shows_is_what_is_submitted(asked: Resources, site: Site, cpus: int, legs: int) -> None:
     assert not site.refused_options()
-    assert set(sbatch_flags(asked, site, cpus, legs)) == submitted(slurm_resources(asked, site, legs), cpus)
+    assert set(flags_of(asked, site, cpus, legs)) == submitted(slurm_resources(asked, site, legs), cpus)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_what_the_plan_shows_is_what_is_submitted(asked: Resources, site: Site, 
 )
 def test_gpus_are_asked_for_as_the_site_says(dialect: str, wanted: list[str]) -> None:
     site = Site.model_validate({"gpu_dialect": dialect, "constraint": "ib|roce"})
-    flags = sbatch_flags(UNIAD, site, 40)
+    flags = flags_of(UNIAD, site, 40)
     assert [flag for flag in flags if "gpu" in flag or "constraint" in flag] == wanted
     assert "--cpus-per-task=40" in flags
     assert "--mem=240000M" in flags
@@ -107,7 +112,7 @@ def test_gpus_are_asked_for_as_the_site_says(dialect: str, wanted: list[str]) ->
 )
 def test_memory_is_asked_for_and_all_of_a_nodes_too(mem_gb: Any, wanted: list[str]) -> None:
     """Never 0 by rounding: that is all of it."""
-    flags = sbatch_flags(Resources(mem_gb=mem_gb), Site(), 1)
+    flags = flags_of(Resources(mem_gb=mem_gb), Site(), 1)
     assert [flag for flag in flags if flag.startswith("--mem")] == wanted
 
 
@@ -136,8 +141,8 @@ def test_nodes_that_are_left_out_are_joined_to_the_sites_own() -> None:
         (Site().without(["gpu03"]), "--exclude=gpu03"),
         (site.without([]), "--exclude=gpu02"),
     ):
-        assert [flag for flag in sbatch_flags(UNIAD, without, 40) if "exclude" in flag] == [wanted]
-    assert "--nice=5" in sbatch_flags(UNIAD, site.without(["gpu03"]), 40)
+        assert [flag for flag in flags_of(UNIAD, without, 40) if "exclude" in flag] == [wanted]
+    assert "--nice=5" in flags_of(UNIAD, site.without(["gpu03"]), 40)
     assert Site().without([]) == Site()
 
 

@@ -23,6 +23,7 @@ from support.supervising import (
     carrying,
     cleared,
     eventually,
+    killed_supervisor,
     log_text,
     supervisor,
     toy_job,
@@ -54,10 +55,7 @@ def none_left(tmp_path: Path) -> Iterator[None]:
 
 def left_behind(folder: Path, templates: Path, habit: str, **changes: Any) -> int:
     """The trainer of a supervisor that was killed, its environment cleared."""
-    boss = supervisor(folder, templates, habit, cleared=True, **changes)
-    eventually(lambda: "Epoch [1]" in log_text(folder))
-    boss.kill()
-    boss.communicate()
+    killed_supervisor(folder, templates, habit, cleared=True, **changes)
     (pid,) = trainers(folder)
     (attempt,) = list_attempts(toy_job(folder, templates).stage_dir)
     assert not carrying(attempt.tag), "the environment was not cleared"

@@ -20,6 +20,7 @@ from support.supervising import (
     behind,
     carrying,
     eventually,
+    killed_supervisor,
     log_text,
     once,
     supervisor,
@@ -80,10 +81,7 @@ def test_what_a_killed_supervisor_left_is_found_by_its_tag_and_ended(
     tmp_path: Path, templates: Path, prefix: tuple[str, ...]
 ) -> None:
     """The list of its processes is gone, too, and what started them."""
-    boss = supervisor(tmp_path, templates, "waits", epochs=2, prefix=prefix)
-    eventually(lambda: "Epoch [1]" in log_text(tmp_path))
-    boss.kill()
-    boss.communicate()
+    killed_supervisor(tmp_path, templates, "waits", epochs=2, prefix=prefix)
     job = behind(toy_job(tmp_path, templates, epochs=2), prefix)
     (first,) = list_attempts(job.stage_dir)
     (job.stage_dir / "attempts/001/processes.json").unlink()
@@ -98,10 +96,7 @@ def test_what_a_killed_supervisor_left_is_found_by_its_tag_and_ended(
 def test_a_trainer_whose_supervisor_died_is_followed(
     tmp_path: Path, templates: Path, prefix: tuple[str, ...]
 ) -> None:
-    boss = supervisor(tmp_path, templates, "brisk", epochs=3, prefix=prefix)
-    eventually(lambda: "Epoch [1]" in log_text(tmp_path))
-    boss.kill()
-    boss.communicate()
+    killed_supervisor(tmp_path, templates, "brisk", epochs=3, prefix=prefix)
     adopts = supervisor(tmp_path, templates, "brisk", epochs=3, prefix=prefix, launch=True, leased=True)
     output, errors = adopts.communicate(timeout=60)
     assert "following it" in errors

@@ -6,12 +6,11 @@ import io
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
+from support.supervising import Alone, carrying, eventually, killed_supervisor, log_text, supervisor, toy_job
 from trainrelay.errors import NoProgress, Refusal
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob, train
@@ -127,17 +126,6 @@ def test_jobs_of_one_call_in_vain_end_it(
     assert [attempt.end for attempt in list_attempts(job.stage_dir)] == before
 
 
-def killed_supervisor(tmp_path: Path, templates: Path, habit: str, **changes: Any) -> str:
-    """The tag of a trainer that goes on although its supervisor was killed in its first epoch."""
-    boss = supervisor(tmp_path, templates, habit, **changes)
-    eventually(lambda: "Epoch [1]" in log_text(tmp_path))
-    (attempt,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
-    boss.send_signal(signal.SIGKILL)
-    boss.communicate()
-    assert carrying(attempt.tag)
-    return attempt.tag
-
-
 def test_a_trainer_whose_supervisor_died_is_followed_to_its_end(tmp_path: Path, templates: Path) -> None:
     """Nothing is trained twice: it is the same attempt, and it ends done."""
     killed_supervisor(tmp_path, templates, "slow", epochs=2)
@@ -160,13 +148,14 @@ def test_a_followed_trainer_that_fails_is_tried_again(tmp_path: Path, templates:
 
 
 def test_a_followed_trainer_is_ended_by_a_stop(tmp_path: Path, templates: Path) -> None:
-    tag = killed_supervisor(tmp_path, templates, "waits")
+    killed_supervisor(tmp_path, templates, "waits")
+    (attempt,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
     boss = supervisor(tmp_path, templates, "good", launch=True, stop_grace_s=0.5)
     assert boss.stderr is not None
     eventually(lambda: "following it" in boss.stderr.readline())  # type: ignore[union-attr]
     boss.send_signal(signal.SIGTERM)
     boss.communicate(timeout=60)
-    assert not carrying(tag)
+    assert not carrying(attempt.tag)
     assert [attempt.end for attempt in list_attempts(toy_job(tmp_path, templates).stage_dir)] == [
         "interrupted"
     ]

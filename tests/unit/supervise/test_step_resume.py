@@ -143,12 +143,9 @@ def test_a_killed_training_continues_at_its_newest_step_checkpoint(tmp_path: Pat
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_preceded_by_a_step_checkpoint(tmp_path: Path, templates: Path, signum: int) -> None:
     stopped = supervisor(tmp_path, templates, "good", kind="steps", launch=True, steps=RARELY, epochs=50)
-    try:
-        eventually(lambda: "[10/20]" in log_text(tmp_path))
-        stopped.send_signal(signum)
-        out, err = stopped.communicate(timeout=60)
-    finally:
-        stopped.kill()
+    eventually(lambda: "[10/20]" in log_text(tmp_path))
+    stopped.send_signal(signum)
+    out, err = stopped.communicate(timeout=60)
     assert json.loads(out)["end"] == "interrupted"
     one = job(tmp_path, templates)
     (step,) = steps(one)
@@ -166,12 +163,9 @@ def test_a_save_is_waited_for_as_long_as_the_last_one_took(tmp_path: Path, templ
     stopped = supervisor(
         tmp_path, templates, "slow-to-save", kind="steps", launch=True, steps=OFTEN, epochs=500
     )
-    try:
-        eventually(lambda: steps(job(tmp_path, templates)))
-        stopped.send_signal(signal.SIGINT)
-        out, err = stopped.communicate(timeout=60)
-    finally:
-        stopped.kill()
+    eventually(lambda: steps(job(tmp_path, templates)))
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=60)
     assert json.loads(out)["end"] == "interrupted"
     assert "stopping; processes still there after 5.1 s are killed" in err
     assert "no step checkpoint was saved" not in err
@@ -201,11 +195,8 @@ def test_a_stop_waits_as_long_as_a_save_takes_or_slurm_leaves(
 @pytest.mark.process
 def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path, templates: Path) -> None:
     stopped = waiting(tmp_path, templates, "deaf-to-requests", stop_grace_s=10_000.0)
-    try:
-        stopped.send_signal(signal.SIGINT)
-        out, err = stopped.communicate(timeout=60)
-    finally:
-        stopped.kill()
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=60)
     assert json.loads(out)["end"] == "interrupted"
     assert "no step checkpoint was saved: the trainer did not answer in time" in err
 
@@ -224,10 +215,7 @@ def waiting(folder: Path, templates: Path, habit: str, **changes: Any) -> subpro
 @pytest.mark.process
 def test_a_save_that_fails_is_not_waited_for(tmp_path: Path, templates: Path) -> None:
     stopped = waiting(tmp_path, templates, "disk-full", stop_grace_s=10_000.0)
-    try:
-        out, err = stopped.communicate(timeout=60)
-    finally:
-        stopped.kill()
+    out, err = stopped.communicate(timeout=60)
     record = json.loads(out)
     assert (record["end"], "No space left on device" in record["unsaved"]) == ("interrupted", True)
     assert "no step checkpoint was saved: OSError: [Errno 28] No space left on device" in err
@@ -273,10 +261,7 @@ def test_step_checkpoints_of_earlier_attempts_go_while_it_trains(tmp_path: Path,
     one = job(tmp_path, templates)
     older = write_step(with_an_attempt(one), 3)
     stopped = supervisor(tmp_path, templates, "good", kind="steps", launch=True, steps=OFTEN, epochs=500)
-    try:
-        eventually(lambda: not older.exists())
-        assert len(list(older.parent.parent.parent.glob("002/steps/*"))) >= 2
-        stopped.send_signal(signal.SIGINT)
-        stopped.communicate(timeout=60)
-    finally:
-        stopped.kill()
+    eventually(lambda: not older.exists())
+    assert len(list(older.parent.parent.parent.glob("002/steps/*"))) >= 2
+    stopped.send_signal(signal.SIGINT)
+    stopped.communicate(timeout=60)

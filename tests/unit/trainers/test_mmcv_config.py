@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from trainrelay.trainers.mmcv_config import read_config
+from trainrelay.trainers.mmcv import Mmcv
+
+read_config = Mmcv().read_config
 
 BASE = "dist_params = dict(backend='nccl')\noptimizer = dict(type='SGD', lr=1.0)\n"
 OWN = """

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from trainrelay.trainers.mmcv_values import flat
-from trainrelay.trainers.mmengine_config import read_config
+from trainrelay.trainers.mmengine import Mmengine
 
+read_config = Mmengine().read_config
 CHECKOUT = Path(__file__).parents[2] / "support/mmengine_checkout"
 
 

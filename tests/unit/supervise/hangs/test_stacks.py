@@ -34,16 +34,6 @@ def tag() -> Iterator[str]:
     end_all(Kin(value), grace_s=0)
 
 
-@pytest.fixture
-def without_py_spy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder on PATH where a py-spy would be looked for."""
-    folder = tmp_path / "bin ü"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "none" / "python"))
-    return folder
-
-
 Python = Callable[..., int]
 
 
@@ -101,7 +91,7 @@ def test_stacks_name_the_function_that_each_rank_and_worker_hangs_in(tmp_path: P
     assert "in stuck_here" in text
     assert "loading_forever" not in (tmp_path / "stacks" / "rank-0.txt").read_text()
     launching = next(stack for stack in found if stack.process.pid == launcher.pid)
-    assert (launching.process.rank, launching.source != "faulthandler") == (None, True)
+    assert (launching.process.rank, launching.frame) == (None, None)
 
 
 def test_stopped_rank_is_reported_and_left_stopped(tmp_path: Path, tag: str, rank: Python) -> None:
@@ -110,52 +100,48 @@ def test_stopped_rank_is_reported_and_left_stopped(tmp_path: Path, tag: str, ran
     os.kill(pid, signal.SIGSTOP)
     eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
     (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert (found.process.state, found.source != "faulthandler") == ("stopped", True)
+    assert (found.process.state, found.frame) == ("stopped", None)
     assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
     assert not pending(pid)
     assert f"rank 0 (pid {pid}) stopped" in describe_stacks([found])
 
 
-@pytest.mark.usefixtures("without_py_spy")
 def test_process_without_a_handler_survives(tmp_path: Path, tag: str, rank: Python) -> None:
     """What was started without the dumps gets no signal; the kernel's view stands in its file."""
     pid = rank(WAITING + "stuck_here()", able=False)
     (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert (found.source, found.frame) == ("kernel", None)
+    assert found.frame is None
     assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
     assert found.path is not None
     text = found.path.read_text()
     assert f"pid {pid}, rank 0, host " in text
     assert "state: sleeping; CPU time: " in text
-    assert "py-spy is not installed" in text
+    assert "no Python stacks" in text
 
 
-@pytest.mark.usefixtures("without_py_spy")
 def test_process_that_took_the_handler_away_survives(tmp_path: Path, tag: str, rank: Python) -> None:
     """Our file in memory alone is no reason to send the signal."""
     pid = rank(f"import signal; signal.signal({STACK_SIGNAL}, signal.SIG_DFL)\n" + WAITING + "stuck_here()")
     (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert found.source == "kernel"
+    assert found.frame is None
     assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
 
 
-@pytest.mark.usefixtures("without_py_spy")
 def test_foreign_handler_of_the_same_signal_is_not_called(tmp_path: Path, tag: str, rank: Python) -> None:
     """A trainer that uses this signal for something else does not hear it from us."""
     code = f"import signal, os; signal.signal({STACK_SIGNAL}, lambda *_: os._exit(3))\n"
     pid = rank(code + WAITING + "stuck_here()", able=False)
     (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert found.source == "kernel"
+    assert found.frame is None
     assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
 
 
-@pytest.mark.usefixtures("without_py_spy")
 def test_no_dump_goes_into_a_file_of_the_trainer(tmp_path: Path, tag: str, rank: Python) -> None:
     """A trainer that closed all inherited files may hold a checkpoint under the number of ours."""
     code = f"import os; os.closerange(3, 100)\nfile = open({str(tmp_path / 'epoch_1.pth')!r}, 'wb')\n"
     rank(code + WAITING + "stuck_here()")
     (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert found.source == "kernel"
+    assert found.frame is None
     assert (tmp_path / "epoch_1.pth").read_bytes() == b""
 
 
@@ -173,55 +159,8 @@ def test_busy_rank_without_a_moment_for_python_is_seen(tmp_path: Path, tag: str,
     code = "import re\ndef spinning():\n    print('up', flush=True)\n    re.match('(a*)*b', 'a' * 60)\n"
     rank(code + "spinning()")
     (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert (found.source, found.process.state) == ("faulthandler", "running")
+    assert found.process.state == "running"
     assert "in spinning" in (tmp_path / "stacks" / "rank-0.txt").read_text()
-
-
-# ---------------------------------------------------------------------- py-spy
-
-
-def fake_py_spy(folder: Path, script: str) -> None:
-    program = folder / "py-spy"
-    program.write_text("#!/bin/sh\n" + script)
-    program.chmod(0o755)
-
-
-def test_py_spy_reads_what_cannot_speak_itself(
-    tmp_path: Path, tag: str, rank: Python, without_py_spy: Path
-) -> None:
-    """Its main thread is told, whatever other threads there are; it never pauses a process."""
-    text = 'Thread 9 (idle): "worker"\n    wait (threading.py:320)\n'
-    text += 'Thread 8 (idle): "MainThread"\n    stuck_here (train ü.py:7)\n    main (train.py:9)\n'
-    (tmp_path / "dump").write_text(text)
-    fake_py_spy(without_py_spy, f'echo "$@" > {tmp_path}/argv; exec /bin/cat {tmp_path}/dump')
-    pid = rank(WAITING + "stuck_here()", able=False)
-    (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert (found.source, found.frame) == ("py-spy", "stuck_here (train ü.py:7)")
-    assert (tmp_path / "argv").read_text() == f"dump --nonblocking --pid {pid}\n"
-
-
-def test_py_spy_that_may_not_look_is_quoted(
-    tmp_path: Path, tag: str, rank: Python, without_py_spy: Path
-) -> None:
-    """Why there are no stacks stands in the file, without terminal escapes."""
-    fake_py_spy(without_py_spy, "printf 'Error: \\033[31mPermission denied' >&2; exit 1")
-    rank(WAITING + "stuck_here()", able=False)
-    (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert found.path is not None
-    assert "py-spy: Error: Permission denied" in found.path.read_text()
-
-
-def test_py_spy_that_hangs_holds_nobody_up(
-    tmp_path: Path, tag: str, rank: Python, without_py_spy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is ended, and the kernel's view must do."""
-    monkeypatch.setattr(stacks, "_PY_SPY_S", 0.5)
-    fake_py_spy(without_py_spy, "exec /bin/sleep 600")
-    rank(WAITING + "stuck_here()", able=False)
-    (found,) = save_stacks(Kin(tag), tmp_path / "stacks")
-    assert found.source == "kernel"
-    assert found.path is not None
-    assert "py-spy took longer than" in found.path.read_text()
 
 
 # ---------------------------------------------------------------------- bounds
@@ -266,7 +205,7 @@ def at(
         cpu_s=1.0,
         waits_in=waits_in,
     )
-    return StackFile(process, "faulthandler", frame, None)
+    return StackFile(process, frame, None)
 
 
 def test_odd_rank_out_comes_first() -> None:

@@ -19,30 +19,3 @@ from trainrelay.analysis.readers import (
     read,
 )
 from trainrelay.analysis.serialize import from_json, json_schema, to_json
-
-__all__ = [
-    "ENDINGS",
-    "SHARE",
-    "BeginsAgain",
-    "Compared",
-    "DescribedLines",
-    "Knowledge",
-    "RowSeen",
-    "analyze",
-    "compare",
-    "count",
-    "evaluations",
-    "explain_words",
-    "follow",
-    "from_json",
-    "group_title",
-    "grouped",
-    "json_schema",
-    "learn",
-    "logs_of",
-    "naming",
-    "not_judged",
-    "read",
-    "series",
-    "to_json",
-]

@@ -6,16 +6,3 @@ This is the one public door; torch is not needed and never imported.
 from trainrelay.checkpoint.inspection import Counted, Glance, Inspection, examine, glance, inspect
 from trainrelay.checkpoint.promotion import check_target, promote
 from trainrelay.checkpoint.validity import newest_valid, verify
-
-__all__ = [
-    "Counted",
-    "Glance",
-    "Inspection",
-    "check_target",
-    "examine",
-    "glance",
-    "inspect",
-    "newest_valid",
-    "promote",
-    "verify",
-]

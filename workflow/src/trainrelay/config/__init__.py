@@ -9,26 +9,3 @@ from trainrelay.config.models import Config, Resources, Stage, TrainerSettings
 from trainrelay.config.parse import parse, schema
 from trainrelay.config.places import StagePaths, overview_path, report_path, stage_paths, trainer_root
 from trainrelay.config.site import SITE_FILE, SITE_VARIABLE, Site, load_site
-
-__all__ = [
-    "SITE_FILE",
-    "SITE_VARIABLE",
-    "SNAPSHOTS",
-    "Config",
-    "Resources",
-    "Site",
-    "Stage",
-    "StagePaths",
-    "TrainerSettings",
-    "load_as",
-    "load_config",
-    "load_plain",
-    "load_site",
-    "overview_path",
-    "parse",
-    "report_path",
-    "save_snapshot",
-    "schema",
-    "stage_paths",
-    "trainer_root",
-]

@@ -26,10 +26,10 @@ class LockNote(Record):
     locks: dict[str, str]
 
 
-def lock_files(folder: Path = _LOCKS) -> dict[str, str]:
+def lock_files() -> dict[str, str]:
     """The lock files that are there now: name -> what tells one file of this name from another."""
     try:
-        seen = {path.name: path.stat() for path in folder.iterdir()}
+        seen = {path.name: path.stat() for path in _LOCKS.iterdir()}
     except OSError:
         return {}  # no folder, or files that go while we look: looked at again
     return {name: f"{one.st_ino}-{one.st_mtime_ns}" for name, one in seen.items()}

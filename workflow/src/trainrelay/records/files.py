@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from trainrelay.text import masked, printable
 
@@ -418,7 +418,7 @@ class Score(Record):
     """The value of a metric in the validation after so many epochs or iterations."""
 
     unit: Unit = "epoch"
-    done: int = Field(validation_alias=AliasChoices("done", "epoch"))  # the latter of an earlier version
+    done: int  # so many
     value: float  # of the metric
 
     def __str__(self) -> str:

@@ -8,13 +8,3 @@ from trainrelay.report.escape import plain
 from trainrelay.report.explanation import explanation_markdown
 from trainrelay.report.html import overview_html, run_html
 from trainrelay.report.markdown import analysis_markdown
-
-__all__ = [
-    "analysis_markdown",
-    "compared_markdown",
-    "comparison_markdown",
-    "explanation_markdown",
-    "overview_html",
-    "plain",
-    "run_html",
-]

@@ -4,16 +4,3 @@ from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own
 from snakemake_executor_plugin_submitit.resources import Request, sbatch_flags
 from snakemake_executor_plugin_submitit.slurm import QueueRow, unconfigured
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
-
-__all__ = [
-    "ENDED",
-    "EXCLUDE_VARIABLE",
-    "RUNNING",
-    "QueueRow",
-    "Request",
-    "own_defaults",
-    "own_run",
-    "sbatch_flags",
-    "scrubbed",
-    "unconfigured",
-]

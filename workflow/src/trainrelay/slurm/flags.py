@@ -36,8 +36,3 @@ def request_of(asked: Resources, site: Site, cpus: int, legs: int = 1) -> Reques
         return resources.request_of(slurm_resources(asked, site, legs), cpus)
     except RequestError as error:
         raise UserError(f"resources of a stage, or site.yaml: {error}") from None
-
-
-def sbatch_flags(asked: Resources, site: Site, cpus: int, legs: int = 1) -> tuple[str, ...]:
-    """The same as flags of sbatch. UserError."""
-    return resources.sbatch_flags(request_of(asked, site, cpus, legs))

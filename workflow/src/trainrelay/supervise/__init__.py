@@ -20,38 +20,3 @@ from trainrelay.supervise.session import train
 from trainrelay.supervise.stop import ask_to_stop, order_file, stop_requests
 from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
 from trainrelay.system.tail import Tail
-
-__all__ = [
-    "BelievedProgress",
-    "Claim",
-    "Display",
-    "InitialCheckpoint",
-    "LastOwner",
-    "Lease",
-    "LivingOwner",
-    "Observer",
-    "Speed",
-    "StageEvent",
-    "StageJob",
-    "StepSaving",
-    "Tail",
-    "Telemetry",
-    "acquire",
-    "add_event",
-    "ask_to_stop",
-    "close_attempts_elsewhere",
-    "close_open_attempts",
-    "duration",
-    "left_s",
-    "newest_telemetry",
-    "nodes_missing",
-    "order_file",
-    "orphaned_attempt",
-    "owner_of",
-    "probe_rung",
-    "read_events",
-    "refuse_beside_living",
-    "stop_requests",
-    "train",
-    "what_to_run",
-]

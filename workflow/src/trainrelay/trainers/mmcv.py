@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from trainrelay.records import Unit
 from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
-from trainrelay.trainers.mmcv_config import read_config
-from trainrelay.trainers.mmcv_values import with_options
-from trainrelay.trainers.openmmlab import OpenMMLab, load_from, misread, own_options
-from trainrelay.trainers.python_values import ABSENT, inside
+from trainrelay.trainers.openmmlab import OpenMMLab, load_from, own_options
 from trainrelay.trainers.torchrun import environment, launcher
 
 _STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
 _MOST = {"epochs": ("runner.max_epochs", "total_epochs"), "iters": ("runner.max_iters", "total_iters")}
-# What only configs of mmengine say; mmdet 2 has another train_cfg.
-_MMENGINE = ("train_cfg.max_epochs", "train_cfg.max_iters", "optim_wrapper", "read_base")
 _RESERVED = {
     "resume_from": "leave it out: trainrelay resumes by itself",
     **{key: f"set the stage's {unit}" for unit, keys in _MOST.items() for key in keys},
@@ -32,7 +26,6 @@ class Mmcv(OpenMMLab):
     """How an mmcv 1.x trainer is started, what it prints, which files it leaves."""
 
     kind = "mmcv"
-    has_steps = True
     imports = ("torch", kind)
     compiled = ("mmcv._ext",)
     # `load_from` is judged by the checkpoint's content, and the epochs by the stage's own `epochs`.
@@ -47,10 +40,10 @@ class Mmcv(OpenMMLab):
         "iteration": re.compile(r"Iter \[(\d{1,9})/(\d{1,9})\]\t"),
     }
     loop = ("runner", "Runner")
-
-    def read_config(self, root: Path, config: str) -> TrainerConfig:
-        """What a config says with its `_base_` chain."""
-        return read_config(root, config)
+    own = frozenset({"runner", "total_epochs", "total_iters"})
+    # mmdet 2 has another train_cfg.
+    others = ("train_cfg.max_epochs", "train_cfg.max_iters", "optim_wrapper", "read_base")
+    other = ("is a config of mmengine", "mmengine")
 
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """mmcv's policies that are computed from max_epochs."""
@@ -79,18 +72,6 @@ class Mmcv(OpenMMLab):
             )
             return [f"{both}; mmcv-full 1.4.8 or later can, or torch before 1.11"]
         return []
-
-    def unsupported(self, request: LaunchRequest) -> Iterator[str]:
-        """Configs of mmengine, or that count something else; paths that mmcv would take apart as options."""
-        values = with_options(request.trainer_config.values, request.options)
-        found = [key for key in _MMENGINE if inside(values, key) is not ABSENT]
-        if found and not {"runner", "total_epochs", "total_iters"} & values.keys():
-            yield (
-                f"{request.config} is a config of mmengine ({', '.join(found)}), and kind mmcv starts"
-                " mmcv 1.x; set kind: mmengine"
-            )
-        yield from self.misfits(request, values)
-        yield from misread(load_from(request), "promotion.target of the earlier stage", "mmcv")
 
 
 def _options(request: LaunchRequest) -> Iterator[str]:

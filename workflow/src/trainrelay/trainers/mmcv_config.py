@@ -26,15 +26,11 @@ from trainrelay.trainers.python_values import Names, SourceText, bounded, holds,
 _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 
 
-def read_config(
-    root: Path,
-    config: str,
-    values_of: Callable[[Path, Path], dict[str, Any]] | None = None,
-) -> TrainerConfig:
-    """What `config` says (relative to `root`) with its `_base_` chain, or as `values_of` reads its bases."""
+def read_config(root: Path, config: str, values_of: Callable[[Path, Path], dict[str, Any]]) -> TrainerConfig:
+    """What `config` says (relative to `root`) with its bases, as `values_of` reads them."""
     try:
         own = Path(os.path.realpath(root / config))  # unlike resolve, it takes links that lead to themselves
-        return _effective((values_of or chain_values)(own, root))
+        return _effective(values_of(own, root))
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:

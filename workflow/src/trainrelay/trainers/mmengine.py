@@ -13,8 +13,7 @@ from trainrelay.records import Unit
 from trainrelay.system.files import read_once
 from trainrelay.trainers.argparse_config import WHOLE, read_arguments
 from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
-from trainrelay.trainers.mmcv_values import with_options
-from trainrelay.trainers.mmengine_config import read_config
+from trainrelay.trainers.mmengine_config import values_of
 from trainrelay.trainers.openmmlab import OpenMMLab, load_from, misread, own_options
 from trainrelay.trainers.python_values import inside
 from trainrelay.trainers.torchrun import environment, launcher
@@ -22,8 +21,6 @@ from trainrelay.trainers.torchrun import environment, launcher
 # Schedules that end where the training does, if they say no other end.
 _STRETCHED = ("CosineAnnealing", "Linear", "OneCycle", "Poly")
 _ENDS = ("end", "T_max", "total_steps")
-# What only configs of mmcv 1.x say.
-_MMCV = ("runner", "total_epochs", "optimizer_config", "lr_config")
 # Since 2.6 torch loads nothing but weights by default, and mmengine, which saves more, leaves it at that.
 _WHOLE = {WHOLE: "1"}
 _RESERVED = {
@@ -40,7 +37,6 @@ class Mmengine(OpenMMLab):
     """How a trainer of mmengine is started, what it prints, which files it leaves."""
 
     kind = "mmengine"
-    has_steps = True
     imports = ("torch", kind)
     # `load_from` is judged by the checkpoint's content, the epochs and the seed by the stage's own keys.
     not_weights = re.compile(
@@ -57,10 +53,10 @@ class Mmengine(OpenMMLab):
         "iteration": re.compile(r"Iter\(train\) +\[ *(\d{1,9})/(\d{1,9})\] "),
     }
     loop = ("train_cfg", "TrainLoop")
-
-    def read_config(self, root: Path, config: str) -> TrainerConfig:
-        """What a config says with its bases."""
-        return read_config(root, config)
+    own = frozenset({"train_cfg", "optim_wrapper"})
+    others = ("runner", "total_epochs", "optimizer_config", "lr_config")
+    other = ("is a config of mmcv 1.x", "mmcv")
+    values_of = staticmethod(values_of)
 
     def default_seed(self, config: TrainerConfig) -> int | None:
         """`randomness.seed`."""
@@ -89,16 +85,8 @@ class Mmengine(OpenMMLab):
         return Launch(tuple(argv), env, request.root)
 
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
-        """Configs of mmcv 1.x, or that count something else; paths that it would take apart as options."""
-        values = with_options(request.trainer_config.values, request.options)
-        found = [key for key in _MMCV if key in values]
-        if found and not {"train_cfg", "optim_wrapper"} & values.keys():
-            yield (
-                f"{request.config} is a config of mmcv 1.x ({', '.join(found)}), which this kind does not"
-                " start; set kind: mmcv"
-            )
-        yield from self.misfits(request, values)
-        yield from misread(load_from(request), "promotion.target of the earlier stage", "mmengine")
+        """Also a work dir that it would take apart as an option."""
+        yield from super().unsupported(request)
         if _resume_is_a_switch(request):
             yield from misread(request.work_dir, "the stage's work_dir", "mmengine")
 

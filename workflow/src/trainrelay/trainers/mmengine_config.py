@@ -11,17 +11,12 @@ from typing import Any
 
 from trainrelay.system.files import read_once
 from trainrelay.trainers import mmcv_config
-from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import merged
 from trainrelay.trainers.python_values import Names, found_files, targets
 
 
-def read_config(root: Path, config: str) -> TrainerConfig:
-    """What `config` says (relative to `root`) with its bases."""
-    return mmcv_config.read_config(root, config, values_of=_values)
-
-
-def _values(own: Path, root: Path) -> dict[str, Any]:
+def values_of(own: Path, root: Path) -> dict[str, Any]:
+    """What a config says with its bases, relative to the checkout."""
     body = read_once(mmcv_config.config_tree, own).body
     imports = any(isinstance(one, ast.Import | ast.ImportFrom) for one in body)
     if not imports or any("_base_" in targets(one) for one in body):

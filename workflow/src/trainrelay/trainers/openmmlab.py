@@ -23,6 +23,7 @@ from trainrelay.trainers.base import (
     number_in,
     option_text,
 )
+from trainrelay.trainers.mmcv_config import chain_values, read_config
 from trainrelay.trainers.mmcv_values import flat, with_options
 from trainrelay.trainers.python_values import ABSENT, SourceText, cut, holds, inside
 from trainrelay.trainers.saved_files import checkpoint_files
@@ -42,6 +43,7 @@ class OpenMMLab(Trainer):
     """How these trainers are read: config, printed lines, files."""
 
     units = ("epoch", "iteration")
+    has_steps = True
     looked_for = called = "epoch_N.pth"
     resume_proof = "line"
     saves_iteration = True
@@ -57,6 +59,15 @@ class OpenMMLab(Trainer):
     saves_by_epoch: bool | None = None
     # The section of a config that says what is counted, and what its types end with.
     loop: tuple[str, str]
+    # Keys by which a config is of this family, those that only the other one has, its words and its kind.
+    own: frozenset[str]
+    others: tuple[str, ...]
+    other: tuple[str, str]
+    values_of = staticmethod(chain_values)
+
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
+        """What a config says with its bases."""
+        return read_config(root, config, self.values_of)
 
     def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:  # noqa: ARG002
         """The same for a stage by iterations."""
@@ -100,6 +111,18 @@ class OpenMMLab(Trainer):
     @property
     def _saves_by_epoch(self) -> bool:
         return self.unit == "epoch" if self.saves_by_epoch is None else self.saves_by_epoch
+
+    def unsupported(self, request: LaunchRequest) -> Iterator[str]:
+        """Configs of the other family, or that count something else; paths that would be taken apart as
+        options."""
+        values = with_options(request.trainer_config.values, request.options)
+        found = [key for key in self.others if inside(values, key) is not ABSENT]
+        if found and not self.own & values.keys():
+            said, kind = self.other
+            what = f"{request.config} {said} ({', '.join(found)}), which kind {self.kind} does not start"
+            yield f"{what}; set kind: {kind}"
+        yield from self.misfits(request, values)
+        yield from misread(load_from(request), "promotion.target of the earlier stage", self.kind)
 
     def misfits(self, request: LaunchRequest, values: Mapping[str, Any]) -> Iterator[str]:
         """A sentence where the config counts what the stage does not, or saves elsewhere."""

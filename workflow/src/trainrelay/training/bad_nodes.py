@@ -15,9 +15,9 @@ from pathlib import Path
 from trainrelay.config import Site, load_site, stage_paths
 from trainrelay.errors import Interrupted, SlurmError, UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.slurm import EXCLUDE_VARIABLE, own_run
+from trainrelay.slurm import EXCLUDE_VARIABLE, own_run, sbatch_flags
 from trainrelay.slurm.ask import could_start, installed
-from trainrelay.slurm.flags import sbatch_flags
+from trainrelay.slurm.flags import request_of
 from trainrelay.system.files import read_once, write_bytes
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
@@ -66,7 +66,8 @@ def to_exclude(at: StageContext, site: Site) -> tuple[Sequence[str], Sequence[st
     bad = of_run(at)
     try:
         if bad and installed():
-            read_once(could_start, sbatch_flags(at.settings.resources, site.without(list(bad)), cores(at)))
+            request = request_of(at.settings.resources, site.without(list(bad)), cores(at))
+            read_once(could_start, sbatch_flags(request))
     except SlurmError as error:
         why = f"; it is not excluded, since no job could then start ({error})"
         return [], [f"{sentence}{why}" for sentence in bad.values()]

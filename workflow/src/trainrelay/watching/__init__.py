@@ -3,5 +3,3 @@
 from trainrelay.watching.row import StageRow, with_queued_job
 from trainrelay.watching.stage import StageWatch
 from trainrelay.watching.table import Column, fitting_columns, remarks
-
-__all__ = ["Column", "StageRow", "StageWatch", "fitting_columns", "remarks", "with_queued_job"]

@@ -56,5 +56,3 @@ CHECKS: tuple[Check, ...] = (
 UNLESS: Mapping[str, str] = yaml.safe_load(
     resources.files(__package__).joinpath("unless.yaml").read_text("utf-8")
 )
-
-__all__ = ["CHECKS", "FATAL", "UNLESS"]

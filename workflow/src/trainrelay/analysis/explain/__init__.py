@@ -13,8 +13,6 @@ from trainrelay.analysis.explain.total import auxiliary_losses, progression, sca
 from trainrelay.analysis.knowledge.model import Concept
 from trainrelay.records import Explained, Explanation, Finding, Section
 
-__all__ = ["explain_words", "explanation"]
-
 SPECIAL = {"total", "auxiliary", "scaled", "progression"}  # these have a section made of the log's numbers
 
 

@@ -5,5 +5,3 @@ from trainrelay.analysis.readers.events import RowSeen
 from trainrelay.analysis.readers.folder import ENDINGS, logs_of
 from trainrelay.analysis.readers.follow import SHARE, BeginsAgain, follow
 from trainrelay.analysis.readers.read import read
-
-__all__ = ["ENDINGS", "SHARE", "BeginsAgain", "DescribedLines", "RowSeen", "follow", "logs_of", "read"]

@@ -3,5 +3,3 @@
 from trainrelay.supervise.hangs.detector import HangDetector
 from trainrelay.supervise.hangs.dumps import with_stack_dumps
 from trainrelay.supervise.hangs.stacks import StackFile, describe_stacks, save_stacks
-
-__all__ = ["HangDetector", "StackFile", "describe_stacks", "save_stacks", "with_stack_dumps"]

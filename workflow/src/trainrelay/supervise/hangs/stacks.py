@@ -1,24 +1,19 @@
 """Where every process of an attempt is: one file per process with its stacks, before a hung one is ended.
 
-Three ways, the first that works: the process prints them itself (dumps.py); py-spy, if it is installed, reads
-them from outside, also of a stopped process; else what the kernel shows must do, which is in every file.
-Nothing is ended, stopped or continued by looking.
+The process prints them itself (dumps.py), where it can; what the kernel shows is in every file. Nothing is
+ended, stopped or continued by looking.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
@@ -27,13 +22,9 @@ from trainrelay.system.alive import Kin, Process, find, text_of
 from trainrelay.text import printable, quoted
 
 WITHIN_S = 20.0  # for all processes of a node: a hung training has minutes behind it already
-Source = Literal["faulthandler", "py-spy", "kernel"]
-
-_PY_SPY_S = 5.0  # for one process: what does not answer must not use up the time of all
 _MOST_GROUPS = 8  # of ranks at one place: those of a node of 8 GPUs, even if each is elsewhere
 _THREAD = "(most recent call first):"
 _FRAME = re.compile(r'\s+File "(?:[^"]*/)?([^"/]*)", line (\d+) in (.*)')
-_SPY_MAIN = re.compile(r'^Thread .*"MainThread".*\n\s+(\S.*)$', re.MULTILINE)
 _STATES = {
     psutil.STATUS_DISK_SLEEP: "stuck inside the kernel",
     psutil.STATUS_TRACING_STOP: "held by a debugger",
@@ -72,7 +63,6 @@ class StackFile:
     """
 
     process: ProcessSnapshot
-    source: Source
     frame: str | None
     path: Path | None
 
@@ -102,13 +92,14 @@ def _look(kin: Kin, folder: Path, until_s: float, found: list[StackFile]) -> Non
 
 
 def _saved(process: ProcessSnapshot, folder: Path, until_s: float) -> StackFile:
-    source, stacks = _stacks(process, until_s)
-    path, found = folder / f"{_file_name(process)}.txt", _frame(source, stacks)
+    # A stopped process would print its stacks only when it is continued.
+    stacks = "" if process.stopped else stack_dump(process.pid, until_s)
+    path, found = folder / f"{_file_name(process)}.txt", _frame(stacks)
     try:
-        path.write_text(_page(process, source, stacks), encoding="utf-8")
+        path.write_text(_page(process, stacks), encoding="utf-8")
     except OSError:
-        return StackFile(process, source, found, None)
-    return StackFile(process, source, found, path)
+        return StackFile(process, found, None)
+    return StackFile(process, found, path)
 
 
 def _file_name(process: ProcessSnapshot) -> str:
@@ -117,43 +108,13 @@ def _file_name(process: ProcessSnapshot) -> str:
     return f"rank-{process.rank}" if process.is_rank else f"rank-{process.rank}-pid-{process.pid}"
 
 
-def _stacks(process: ProcessSnapshot, until_s: float) -> tuple[Source, str]:
-    # A stopped process would print its stacks only when it is continued.
-    if not process.stopped and (text := stack_dump(process.pid, until_s)):
-        return "faulthandler", text
-    spied, text = _spied(process.pid, until_s)
-    return ("py-spy" if spied else "kernel"), text
-
-
-def _spied(pid: int, until_s: float) -> tuple[bool, str]:
-    """Whether py-spy could read the stacks; they, or why not."""
-    program = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
-    if program is None:
-        return False, "py-spy is not installed\n"
-    # Without pausing, so that a process is not left paused should py-spy be ended.
-    argv = [program, "dump", "--nonblocking", "--pid", str(pid)]
-    left_s = max(0.1, min(_PY_SPY_S, until_s - time.monotonic()))
-    try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=left_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return False, f"py-spy took longer than {left_s:.1f} s\n"
-    except OSError as error:
-        return False, f"py-spy: {error.strerror or error}\n"
-    if done.returncode:
-        said = done.stderr.decode("utf-8", errors="replace").strip()
-        return False, f"py-spy: {quoted(said or f'exit status {done.returncode}')}\n"
-    return True, done.stdout.decode("utf-8", errors="replace")
-
-
-def _page(process: ProcessSnapshot, source: Source, stacks: str) -> str:
+def _page(process: ProcessSnapshot, stacks: str) -> str:
     who = f"rank {process.rank}" if process.is_rank else f"not a rank itself (RANK={process.rank})"
     head = [
         f"{process.name}, pid {process.pid}, {who}, host {socket.gethostname()}",
         f"state: {process.state}; CPU time: {process.cpu_s:.1f} s",
         f"the kernel waits in: {process.waits_in or 'nothing'}",
-        f"Python's stacks ({source}):" if source != "kernel" else "no Python stacks:",
+        "Python's stacks (faulthandler):" if stacks else "no Python stacks",
     ]
     lines = [*head, *stacks.splitlines()]
     if kernel := text_of(f"/proc/{process.pid}/stack"):  # readable for root only
@@ -161,10 +122,7 @@ def _page(process: ProcessSnapshot, source: Source, stacks: str) -> str:
     return "\n".join(map(printable, lines)) + "\n"
 
 
-def _frame(source: Source, stacks: str) -> str | None:
-    if source == "py-spy":
-        found = _SPY_MAIN.search(stacks)
-        return quoted(found[1]) if found else None
+def _frame(stacks: str) -> str | None:
     # faulthandler prints the main thread last.
     _, thread, frames = stacks.rpartition(_THREAD)
     found = _FRAME.match(frames) if thread else None

@@ -2,5 +2,3 @@
 
 from trainrelay.supervise.probe.results import result_text
 from trainrelay.supervise.probe.runner import probe_ladder, probe_rung
-
-__all__ = ["probe_ladder", "probe_rung", "result_text"]
