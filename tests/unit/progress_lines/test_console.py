@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines as trainers print them
 """Lines of trainers that nobody described: what most of them have in common is enough to read them."""
 
 from __future__ import annotations
@@ -21,28 +22,87 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
 @pytest.mark.parametrize(
     ("lines", "place", "values"),
     [
-        (["Train: 2 [  50/ 400 ( 12%)]  Loss: 5.5 (5.75)  LR: 1.0e-02"], (2, 50, 400), {"loss": 5.5, "lr": 0.01}),
         (
-            ["[2031-01-02 03:04:05 net] (main.py 226): INFO Train: [4/30][20/125]\tlr 0.5\tloss 3.5 (3.0)\tmem 99MB"],
+            ["Train: 2 [  50/ 400 ( 12%)]  Loss: 5.5 (5.75)  LR: 1.0e-02"],
+            (2, 50, 400),
+            {"loss": 5.5, "lr": 0.01},
+        ),
+        (
+            [
+                "[2031-01-02 03:04:05 net] (main.py 226): INFO Train: [4/30][20/125]\tlr 0.5\tloss 3.5 (3.0)\tmem 99MB"
+            ],
             (4, 20, 125),
             {"lr": 0.5, "loss": 3.5},
         ),
-        (["Epoch 3/9", " 20/40 [====>.....] - ETA: 3s - loss: 0.5 - acc: 0.25"], (3, 20, 40), {"loss": 0.5, "acc": 0.25}),
-        (["Epoch 3/9", " 1/40 [=>..] - loss: 0.9\b\b\b 40/40 [====] - 2s 5ms/step - loss: 0.5"], (3, 40, 40), {"loss": 0.5}),
-        (["(epoch: 4, iters: 100, time: 0.5, data: 0.25) D_A: 0.5 cycle_A: 2.5"], (4, 100, None), {"d_a": 0.5, "cycle_a": 2.5, "time": 0.5, "data": 0.25}),
-        (["[host:0/2] 2031-01-02 03:04:05,678 (trainer:4) INFO: 3epoch:train:1-50batch: iter_time=0.5, loss=7.5"], (3, 50, None), {"loss": 7.5}),
-        (['INFO stats: {"_type": "train_iter", "epoch": "2/9", "iter": "10/40", "loss": 0.5}'], (2, 10, 40), {"loss": 0.5}),
-        (["31-01-02 03:04:05.678 - INFO: <epoch: 8, iter: 1,200, lr:2.5e-05> l_pix: 0.5"], (8, 1, None), {"lr": 2.5e-05, "l_pix": 0.5}),
-        ([f"{LEVEL}Epoch: 7, lr: 0.5 - train loss: 0.25 - took 3 h"], (7, None, None), {"lr": 0.5, "loss": 0.25}),
-        (["epoch     train_loss  error_rate  time", "4         0.5         0.25        00:31"], (4, None, None), {"loss": 0.5, "error_rate": 0.25}),
         (
-            ["  Epoch  GPU_mem  box_loss  Size", "    2/9    1.5G      0.5     640: 100%|####| 16/16 [00:05<00:00, 2it/s]"],
+            ["Epoch 3/9", " 20/40 [====>.....] - ETA: 3s - loss: 0.5 - acc: 0.25"],
+            (3, 20, 40),
+            {"loss": 0.5, "acc": 0.25},
+        ),
+        (
+            ["Epoch 3/9", " 1/40 [=>..] - loss: 0.9\b\b\b 40/40 [====] - 2s 5ms/step - loss: 0.5"],
+            (3, 40, 40),
+            {"loss": 0.5},
+        ),
+        (
+            ["(epoch: 1, iters: 100, time: 0.5, data: 0.25) D_A: 0.5 cycle_A: 2.5"],
+            (1, 100, None),
+            {"d_a": 0.5, "cycle_a": 2.5, "time": 0.5, "data": 0.25},
+        ),
+        (
+            [
+                "[host:0/2] 2031-01-02 03:04:05,678 (trainer:4) INFO: 1epoch:train:1-50batch: iter_time=0.5, loss=7.5"
+            ],
+            (1, 50, None),
+            {"loss": 7.5},
+        ),
+        (
+            ['INFO stats: {"_type": "train_iter", "epoch": "2/9", "iter": "10/40", "loss": 0.5}'],
+            (2, 10, 40),
+            {"loss": 0.5},
+        ),
+        (
+            ["31-01-02 03:04:05.678 - INFO: <epoch: 8, iter: 1,200, lr:2.5e-05> l_pix: 0.5"],
+            (8, 1, None),
+            {"lr": 2.5e-05, "l_pix": 0.5},
+        ),
+        (
+            [f"{LEVEL}Epoch: 7, lr: 0.5 - train loss: 0.25 - took 3 h"],
+            (7, None, None),
+            {"lr": 0.5, "loss": 0.25},
+        ),
+        (
+            ["epoch     train_loss  error_rate  time", "4         0.5         0.25        00:31"],
+            (4, None, None),
+            {"loss": 0.5, "error_rate": 0.25},
+        ),
+        (
+            [
+                "  Epoch  GPU_mem  box_loss  Size",
+                "    2/9    1.5G      0.5     640: 100%|####| 16/16 [00:05<00:00, 2it/s]",
+            ],
             (2, 16, 16),
             {"box_loss": 0.5},
         ),
-        (["2031-01-02 03:04:05.678: Epoch 5", "2031-01-02 03:04:05.678: train_loss -0.5"], (5, None, None), {"loss": -0.5}),
-        (["[session 1][epoch 1][iter 10/40] loss: 0.5, lr: 0.25", "\t\tfg/bg=(3/9), time cost: 2.5", "\t\trpn_cls: 0.125"], (1, 10, None), {"rpn_cls": 0.125}),
-        (["Epoch 3 | Iter 7 | Average Loss 0.5 | Current Loss 0.75 | 78.9 ms/batch"], (3, 7, None), {"loss": 0.5}),
+        (
+            ["2031-01-02 03:04:05.678: Epoch 5", "2031-01-02 03:04:05.678: train_loss -0.5"],
+            (5, None, None),
+            {"loss": -0.5},
+        ),
+        (
+            [
+                "[session 1][epoch 1][iter 10/40] loss: 0.5, lr: 0.25",
+                "\t\tfg/bg=(3/9), time cost: 2.5",
+                "\t\trpn_cls: 0.125",
+            ],
+            (1, 10, 40),
+            {"rpn_cls": 0.125},
+        ),
+        (
+            ["Epoch 1 | Iter 7 | Average Loss 0.5 | Current Loss 0.75 | 78.9 ms/batch"],
+            (1, 7, None),
+            {"loss": 0.5},
+        ),
     ],
 )
 def test_lines_that_name_an_epoch(
@@ -50,7 +110,7 @@ def test_lines_that_name_an_epoch(
 ) -> None:
     seen = last(*lines)
     assert seen
-    assert (seen.epoch, seen.iteration, seen.iters and seen.iters) == (place[0], place[1], place[2] or seen.iters)
+    assert (seen.epoch, seen.iteration, seen.iters) == place
     assert dict(seen.values) == values
 
 
@@ -75,7 +135,9 @@ def test_lines_that_name_an_epoch(
         ),
     ],
 )  # fmt: skip
-def test_lines_that_name_an_iteration_alone(lines: list[str], iteration: int, values: dict[str, float]) -> None:
+def test_lines_that_name_an_iteration_alone(
+    lines: list[str], iteration: int, values: dict[str, float]
+) -> None:
     assert last(*lines) is None
     seen = last(*lines, iters=0)
     assert seen
@@ -89,7 +151,8 @@ def test_lines_that_name_an_iteration_alone(lines: list[str], iteration: int, va
         ("Epoch 3: testing psnr = 34.5, ssim = 0.5, time: 0.02", {"psnr": 34.5, "ssim": 0.5}),
         ("| epoch 003 | valid on 'valid' subset | valid_loss 4.5 | valid_ppl 5.5 | num_updates 5586", {"loss": 4.5, "ppl": 5.5}),
         ("Test: [   1/48]  Loss:  6.5 (6.5)", None),
-        ("Test: [  48/48]  Loss:  6.5 (6.5)  Acc@1:  0.5 ( 0.25)", {"loss": 6.5, "acc@1": 0.5}),
+        ("Test: [  48/48]  Loss:  6.5 (6.75)  Acc@1:  0.5 ( 0.25)", {"loss": 6.75, "acc@1": 0.25}),
+        (" *   Acc@1 33.5 Acc@5 50.5", {"acc@1": 33.5, "acc@5": 50.5}),
         ("Test set: Average loss: 0.5, Accuracy: 98/100 (98%)", {"loss": 0.5}),
         (" 40/40 [====] - 5s 7us/step - loss: 0.5 - val_loss: 0.75", {"loss": 0.75}),
         (" Loss: 13.5  Iterations:   9/40  ValLoss:12.5", {"loss": 12.5}),
@@ -128,7 +191,9 @@ def test_what_is_no_line_of_a_training(line: str) -> None:
         assert not (seen and (seen.values or seen.evaluated)), seen
 
 
-@pytest.mark.parametrize("unit", ["a", "1", "1.", "_", "1/", "a:1 ", "iter", "epoch 1 ", "1,111,", "11-11-", " ", "loss "])
+@pytest.mark.parametrize(
+    "unit", ["a", "1", "1.", "_", "1/", "a:1 ", "iter", "epoch 1 ", "1,111,", "11-11-", " ", "loss "]
+)
 def test_no_line_stalls_the_reader(unit: str) -> None:
     """A look at a line costs at most some milliseconds for each thousand characters."""
     reader, begun_s = ConsoleReader(), time.process_time()

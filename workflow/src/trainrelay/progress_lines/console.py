@@ -1,8 +1,8 @@
 """Lines of trainers that nobody described, by what they have in common (pure).
 
-A line names where the training is, by a word (`epoch 3`, `iter: 20/500`), a fraction (`[3/90][20/500]`) or a bar, and
-numbers by their names. What names none of these is no progress. Three forms go over lines: numbers below their place,
-those below a line of names (`Epoch  box_loss  cls_loss`), and a table between two rules (Stable-Baselines).
+A line names where the training is, by a word (`epoch 3`, `iter: 20/500`), a fraction (`[3/90][20/500]`) or a bar,
+and numbers by their names; what does not is no progress. Three forms go over lines: numbers below their place, or
+below a line of names (`Epoch  box_loss  cls_loss`), and a table between two rules (Stable-Baselines).
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from itertools import islice
 from trainrelay.progress_lines.described import NUMBER, LineReader, trained_and_evaluated
 
 # One of them is in each line that says something: most lines of other files need no further look.
-_HINT = re.compile(r"[Ee]poch|EPOCH|[Ii]te|ITER|[Ss]tep|STEP|[Bb]atch|BATCH|loss|Loss|LOSS|\d\s?/\s{0,9}\d|^\s*\d{1,9}\s?[|:]|update")
+_HINT = re.compile(
+    r"[Ee]poch|EPOCH|[Ii]te|ITER|[Ss]tep|STEP|[Bb]atch|BATCH|loss|Loss|LOSS|\d\s?/\s{0,9}\d|update| \* "
+    r"|^\s*\d{1,9}\s?[|:]"
+)
 _NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/-])"
 # Dates, times, and places in code: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
-    r"(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3}\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?|\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
+    r"(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
     r"|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))"
 )
 
@@ -37,22 +40,28 @@ _EPOCH = re.compile(
     re.IGNORECASE,
 )
 _ITER = re.compile(
-    rf"(?<![A-Za-z/])(?:(?:(?:cur|acc|global|num|total|train)[_ ])?(?:ite(?:r|ra|a)?(?:tion)?s?|step|steps(?=\W{{1,9}}\d{{1,9}}\s?/)"
-    rf"|batch|updates?|timesteps)"
+    r"(?<![A-Za-z/])(?:(?:(?:cur|acc|global|num|total|train)[_ ])?"
+    r"(?:ite(?:r|ra|a)?(?:tion)?s?|step|steps(?=\W{1,9}\d{1,9}\s?/)|batch|updates?|timesteps)"
     rf"{_counted('iter')}|\d{{1,9}}-(?P<batch>\d{{1,9}})batch(?=\W))",
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
 _FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s")  # `490 | loss 5.75`
-# What is before a number, and a name of up to three words at the end of that. Without a sign between them only
-# what is known to be a metric.
-_VALUE = re.compile(rf"(?P<sign>\s?[:=|]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}")
+# A number (and its mean), and a name of up to three words at the end of what is before. Without a sign between them
+# only what is known to be a metric.
+_VALUE = re.compile(
+    rf"(?P<sign>\s?[:=|]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}(?: {{0,3}}\( *(?P<mean>{NUMBER})\))?"
+)
 _NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?: [A-Za-z_][\w./@+-]*+){0,2}\Z")
 _GAP = 100  # characters before a number in which its name is
-_KNOWN = re.compile(r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|acc@\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)", re.IGNORECASE)
+_KNOWN = re.compile(
+    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|acc@\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)", re.IGNORECASE
+)
 _LOSS = re.compile(r"loss|xent|objf|ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
 _MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
-_EVALUATES = re.compile(r"\b(?:val|valid|validation|test|testing|eval|evaluat\w{1,4}|CV)\b", re.IGNORECASE)
+_EVALUATES = re.compile(
+    r"^\s{0,3}\*\s|\b(?:val|valid|validation|test|testing|eval|evaluat\w{1,4}|CV)\b", re.IGNORECASE
+)
 _ASIDE = re.compile(
     r"\b(?:resum|continu|load|restor|initiali|sav(?:e|ing)|improve|checkpoint|snapshot)\w{0,9}|[A-Za-z_]\(",
     re.IGNORECASE,
@@ -62,7 +71,10 @@ _CLOCK = re.compile(
     r"|frames|^dt(?:_|$)|^(?:n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
     re.IGNORECASE,
 )
-_LEVELS = {"info", "debug", "root", "current", "cur", "average", "avg", "avg.", "mean", "running", "the", "and"}
+_FILLER = re.compile(
+    r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and", re.IGNORECASE
+)
+_NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\b[Bb]atch|\bBATCH")
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
 _TABLE_ROW = re.compile(rf"[|] +([\w/ .@-]{{1,80}}?) +[|] +{_NUMBERED} *[|]\s*")
@@ -77,7 +89,7 @@ class ConsoleReader(LineReader):
     def __init__(self, iters: int | None = None) -> None:
         super().__init__(iters)
         self._names: list[str] = []  # of the table's columns
-        self._last_is_one_less = False  # YOLO: of 50 epochs, from 0/49 to 49/49
+        self._one_more = False  # YOLO: of 50 epochs, from 0/49 to 49/49
         self._block: dict[str, str] = {}  # a table between rules
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
 
@@ -87,7 +99,9 @@ class ConsoleReader(LineReader):
             return {}
         if self._block and not line.startswith("|"):
             block, self._block = self._block, {}
-            return _of_block(block) if _RULE.fullmatch(line) else {}
+            kept = {n: v for n, v in block.items() if not _CLOCK.search(n) and n != "loss"}
+            counted = _RULE.fullmatch(line) and (block.get("total_timesteps") or block.get("epoch"))
+            return {**kept, "iter": counted} if counted else {}
         if found := self._columns(line):
             return found
         if not self._place and not _HINT.search(line):
@@ -99,23 +113,24 @@ class ConsoleReader(LineReader):
     def _columns(self, line: str) -> Mapping[str, object]:
         """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""
         cells = re.split(r":\s", line, maxsplit=1)[0].split()
-        if cells and cells[0].lower() in ("epoch", "class") and len(cells) > 2 and not any(map(_is_number, cells)):
+        kind = cells[0].lower() if cells else ""
+        if kind in ("epoch", "class") and len(cells) > 2 and not any(map(_is_number, cells)):
             self._names = cells
-        elif cells and len(cells) == len(self._names):
-            first, *names = self._names
-            at = re.fullmatch(r"(\d{1,9})(?:/(\d{1,9}))?", cells[0])
-            self._last_is_one_less |= cells[0].startswith("0/")
-            numbers = {_named(n): v for n, v in zip(names, cells[1:], strict=True) if not _CLOCK.search(n)}
-            if first.lower() == "epoch" and at:
-                bar = _FRACTION.findall(line)[1:] if at[2] else _FRACTION.findall(line)
-                numbers |= {"epoch": at[1], "epochs": str(int(at[2]) + self._last_is_one_less) if at[2] else ""}
-                return numbers | ({"iter": bar[-1][0], "iters": bar[-1][1]} if bar else {})
-            if first.lower() == "class" and cells[0] == "all":
-                return {f"val_{name}": value for name, value in numbers.items()}
-        return {}
+        if len(cells) != len(self._names) or not cells:
+            return {}
+        pairs = zip(self._names[1:], cells[1:], strict=True)
+        numbers = {_named(name): value for name, value in pairs if not _CLOCK.search(name)}
+        if kind == "all":
+            return {f"val_{name}": value for name, value in numbers.items()}
+        if not (at := re.fullmatch(r"(\d{1,9})(?:/(\d{1,9}))?", cells[0])):
+            return {}
+        self._one_more |= cells[0].startswith("0/")
+        numbers |= {"epoch": at[1], "epochs": str(int(at[2]) + self._one_more) if at[2] else ""}
+        bar = _FRACTION.findall(line, line.find(":") + 1)
+        return numbers | ({"iter": bar[-1][0], "iters": bar[-1][1]} if bar else {})
 
     def _numbers_of(self, line: str) -> Mapping[str, object]:
-        place, pairs, head = _parts(line)
+        place, pairs, means, head = _parts(line)
         counts = "iter" in place and "\0" in head
         if self._place and not counts and "epoch" not in place and _BELOW.match(line):
             return {**pairs, **self._place} if pairs else {}
@@ -131,34 +146,45 @@ class ConsoleReader(LineReader):
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
             if at + 1 < of:  # it goes on
                 return {}
-            trained, evaluated = trained_and_evaluated(pairs)
+            trained, evaluated = trained_and_evaluated(pairs | (means if of else {}))
             pairs = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
             place = {} if of else place
-        alone = not head.strip(" ;[]():-|\t") and len(pairs) == 1 and re.match("train|val|test", next(iter(pairs)))
+        alone = len(pairs) == 1 and _NOTHING.fullmatch(head) and re.match("train|val|test", next(iter(pairs)))
         named = {"epoch", "iter"} <= place.keys() or any(map(_LOSS.search, pairs))
-        return {**pairs, **place} if (place and named) or alone or (evaluates and self._epoch is not None) else {}
+        known = (place and named) or alone or (evaluates and self._epoch is not None)
+        return {**pairs, **place} if known else {}
 
 
 _PLAIN = str.maketrans("{}", "  ", "\"'")
 
 
-def _parts(line: str) -> tuple[dict[str, str], dict[str, str], str]:
-    """Where the training is; the numbers by their names; and what is before the first of them, NUL for a count."""
+_SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm"} | {
+    "total": "total_loss",
+    "xent": "xent_loss",
+}
+
+
+def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], str]:
+    """Where the training is; the numbers by their names, and means of some; what is before the first of them,
+    with NUL for a count."""
     epoch = _EPOCH.search(line)
     rest = f"{line[: epoch.start()]} ; {line[epoch.end() :]}" if epoch else line
     counted = list(_ITER.finditer(rest))
     for found in reversed(counted):
         rest = f"{rest[: found.start()]} \0 {rest[found.end() :]}"
     counted.sort(key=lambda found: not found["iters"])
-    pairs, begin = dict[str, str](), len(rest)
-    for name, value, at in _pairs(rest):
+    pairs, means, begin = dict[str, str](), dict[str, str](), len(rest)
+    for name, value, mean, at in _pairs(rest):
         begin = min(begin, at)
+        if name not in pairs and mean:
+            means[name] = mean
         pairs.setdefault(name, value)
     head = rest[:begin]
     fractions = _FRACTION.findall(head)
     place = dict[str, str]()
     if epoch:
-        place |= {"epoch": epoch["epoch"] or epoch["before"] or epoch["bare"], "epochs": epoch["epochs"] or ""}
+        place["epoch"] = epoch["epoch"] or epoch["before"] or epoch["bare"]
+        place["epochs"] = epoch["epochs"] or ""
     elif len(fractions) > 1:
         place["epoch"], place["epochs"] = fractions.pop(0)
     if counted and (counted[0]["iters"] or "\0" in head or not fractions):
@@ -169,17 +195,19 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], str]:
         place["iter"] = first[1]
     both = {"data", "data_time"} & pairs.keys() and "time" in pairs  # of an iteration, then
     kept = {n: v for n, v in pairs.items() if not _is_aside(n) or (both and n in ("time", "data_time"))}
-    return {name: value.replace(",", "") for name, value in place.items()}, kept, head
+    means = {name: mean for name, mean in means.items() if name in kept}
+    return {name: value.replace(",", "") for name, value in place.items()}, kept, means, head
 
 
-def _pairs(line: str) -> Iterator[tuple[str, str, int]]:
+def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
     end = 0
     for value in islice(_VALUE.finditer(line), MOST):
         begin = max(end, value.start() - _GAP)
         end = value.end()
         found = _NAME.search(line[begin : value.start()])
         if found and (value["sign"] or _is_known(found[0])):
-            yield _named(found[0]), value["value"], begin + found.start()
+            at = begin + found.end() - len(found[0].split()[-1])
+            yield _named(found[0]), value["value"], value["mean"], at
 
 
 @lru_cache(maxsize=4096)
@@ -190,7 +218,7 @@ def _is_known(printed: str) -> bool:
 @lru_cache(maxsize=4096)
 def _named(printed: str) -> str:
     """`Train Loss` -> train_loss, `ValLoss` -> val_loss, `D_A` -> d_a."""
-    words = [word for word in re.split(r"[ \[(]+", printed) if word.lower() not in _LEVELS] or [printed]
+    words = [word for word in re.split(r"[ \[(]+", printed) if not _FILLER.fullmatch(word)] or [printed]
     parts = re.sub(r"\b(Val|Test|Train)(?=[A-Z])", r"\1_", "_".join(words)).split("_")
     name = "_".join(part.lower() if part.isupper() or part[1:].islower() else part for part in parts)
     name = re.sub(r"^(?:current|cur|average|avg)_", "", name)
@@ -200,15 +228,6 @@ def _named(printed: str) -> str:
 @lru_cache(maxsize=4096)
 def _is_aside(name: str) -> bool:
     return _CLOCK.search(name) is not None
-
-
-_SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm", "total": "total_loss", "xent": "xent_loss"}
-
-
-def _of_block(block: Mapping[str, str]) -> Mapping[str, object]:
-    at = block.get("total_timesteps", block.get("total/steps", block.get("epoch", "")))
-    kept = {name: value for name, value in block.items() if not _CLOCK.search(name) and name != "loss"}
-    return {**kept, "iter": at} if at else {}
 
 
 def _is_number(text: str) -> bool:

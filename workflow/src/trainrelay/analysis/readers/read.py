@@ -95,9 +95,7 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
 
 def _claiming(formats: Sequence[Format]) -> list[tuple[Format, Callable[[str], bool]]]:
     """What claims the lines of one file, in order."""
-    return [
-        (form, form.claiming() if isinstance(form, DescribedLines) else form.claims) for form in formats
-    ]
+    return [(form, form.claiming() if isinstance(form, DescribedLines) else form.claims) for form in formats]
 
 
 def _unknown(path: Path) -> str:
