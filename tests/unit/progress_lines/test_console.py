@@ -126,6 +126,7 @@ def test_lines_that_name_an_epoch(
         (["INFO:tensorflow:loss = 4.5, step = 100 (124.3 sec)"], 100, {"loss": 4.5}),
         (["INFO:tensorflow:global step 7: loss = nan (2.3 sec/step)"], 7, {"loss": math.nan}),
         ([f"{LEVEL}step:  4  loss:  7.5  memory: 66.9GiB(37.5%)  tps: 10,050"], 4, {"loss": 7.5}),
+        ([" iteration      122/  250000 | global batch size:  1024 | lm loss: 2.5E+00 | number of nan iterations:   0 |"], 122, {"lm_loss": 2.5}),
         (["490 | loss 5.5 | lr 4.0e-05 | 80.7ms"], 490, {"loss": 5.5, "lr": 4.0e-05}),
         (["[2031-01-02 03:04:05,678 INFO] Step 50/900; acc:  31.5; xent: 4.5; 50/2 tok/s;   66 sec"], 50, {"acc": 31.5, "xent_loss": 4.5}),
         (
@@ -177,6 +178,7 @@ def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
         "10 packets transmitted, 9 received, 10% packet loss, time 9012ms",
         "Step 3/10 : RUN pip install torch==2.0",
         "epochs: 100",
+        "[loss_scaler.py:183:update_scale] OVERFLOW! Skipping step 3. Attempted loss scale: 64, reducing to 32",
         "TRAIN Batch 4/203700 loss 12.5 rank 0",
         "total_loss: 0.5",
         "loss: 0.5 acc: 0.25",
@@ -200,3 +202,17 @@ def test_no_line_stalls_the_reader(unit: str) -> None:
     for line in ("epoch 1 iter 2 loss: 0.5 " + unit * 4000, (unit * 4000)[:3999]):
         reader.line(line)
     assert time.process_time() - begun_s < 0.5
+
+
+def test_a_config_is_no_training() -> None:
+    """Numbers below a count are of it only where that is a line of progress."""
+    reader = ConsoleReader(0)
+    for line in (
+        "SOLVER:",
+        "  STEPS: 64",
+        "  WARMUP_ITERS: 500",
+        "    WEIGHT_DECAY: 0.0001",
+        "  EVAL_PERIOD: 5",
+    ):
+        seen = reader.line(line + "\n")
+        assert not (seen and (seen.values or seen.evaluated)), line

@@ -1,8 +1,8 @@
 """Lines of trainers that nobody described, by what they have in common (pure).
 
-A line names where the training is, by a word (`epoch 3`, `iter: 20/500`), a fraction (`[3/90][20/500]`) or a bar,
-and numbers by their names; what does not is no progress. Three forms go over lines: numbers below their place, or
-below a line of names (`Epoch  box_loss  cls_loss`), and a table between two rules (Stable-Baselines).
+A line names where the training is, by a word (`epoch 3`, `iter: 20/500`), a fraction (`[3/90][20/500]`) or a
+bar, and numbers by their names; what does not is no progress. Three forms go over lines: numbers below their
+place, or below a line of names (`Epoch  box_loss  cls_loss`), and a table between two rules (Stable-Baselines).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ELSEWHERE = re.compile(
 
 def _counted(name: str) -> str:
     return (
-        rf"\W{{0,12}}?(?:\d{{1,9}}-)?(?P<{name}>\d{{1,3}}(?:,\d{{3}})+|\d{{1,9}})"
+        rf"\W{{0,20}}?(?:\d{{1,9}}-)?(?P<{name}>\d{{1,3}}(?:,\d{{3}})+|\d{{1,9}})"
         rf"(?:\s?(?:/|of)\s{{0,9}}(?P<{name}s>\d{{1,9}}))?(?![\w.%])"
     )
 
@@ -47,17 +47,19 @@ _ITER = re.compile(
 )
 _FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
 _FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s")  # `490 | loss 5.75`
-# A number (and its mean), and a name of up to three words at the end of what is before. Without a sign between them
-# only what is known to be a metric.
+# A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
+# between them only what is known to be a metric.
 _VALUE = re.compile(
-    rf"(?P<sign>\s?[:=|]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}(?: {{0,3}}\( *(?P<mean>{NUMBER})\))?"
+    rf"(?P<sign>\s?[:=|]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}"
+    rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
-_NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?: [A-Za-z_][\w./@+-]*+){0,2}\Z")
+_NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
 _GAP = 100  # characters before a number in which its name is
 _KNOWN = re.compile(
-    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|acc@\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)", re.IGNORECASE
+    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)",
+    re.IGNORECASE,
 )
-_LOSS = re.compile(r"loss|xent|objf|ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
+_LOSS = re.compile(r"loss(?!_?scal)|xent|objf|ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
 _MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
 _EVALUATES = re.compile(
     r"^\s{0,3}\*\s|\b(?:val|valid|validation|test|testing|eval|evaluat\w{1,4}|CV)\b", re.IGNORECASE
@@ -68,14 +70,14 @@ _ASIDE = re.compile(
 )
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|^best|rank$|seed|number_of"
-    r"|frames|^dt(?:_|$)|^(?:n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
+    r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
     r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and", re.IGNORECASE
 )
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
-_BATCH = re.compile(r"\b[Bb]atch|\bBATCH")
+_BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
 _TABLE_ROW = re.compile(rf"[|] +([\w/ .@-]{{1,80}}?) +[|] +{_NUMBERED} *[|]\s*")
 _RULE = re.compile(r"-{10,}\s*")
@@ -134,7 +136,8 @@ class ConsoleReader(LineReader):
         counts = "iter" in place and "\0" in head
         if self._place and not counts and "epoch" not in place and _BELOW.match(line):
             return {**pairs, **self._place} if pairs else {}
-        self._place = place if counts else {}
+        named = any(map(_LOSS.search, pairs))
+        self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
         if self._all_iters is not None and "iters" in place and _BATCH.search(line):
             return {}  # of an epoch that no line names
         if _ASIDE.search(head):
@@ -150,9 +153,9 @@ class ConsoleReader(LineReader):
             pairs = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
             place = {} if of else place
         alone = len(pairs) == 1 and _NOTHING.fullmatch(head) and re.match("train|val|test", next(iter(pairs)))
-        named = {"epoch", "iter"} <= place.keys() or any(map(_LOSS.search, pairs))
-        known = (place and named) or alone or (evaluates and self._epoch is not None)
-        return {**pairs, **place} if known else {}
+        known = place and (named or {"epoch", "iter"} <= place.keys())
+        score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
+        return {**pairs, **place} if known or alone or score else {}
 
 
 _PLAIN = str.maketrans("{}", "  ", "\"'")
