@@ -2,7 +2,7 @@
 
 A line names where the training is, by a word (`epoch 3`, `iter: 20/500`), a fraction (`[3/90][20/500]`) or a
 bar, and numbers by their names; what does not is no progress. Three forms go over lines: numbers below their
-place, or below a line of names (`Epoch  box_loss  cls_loss`), and a table between two rules (Stable-Baselines).
+place, or below a line of names (`Epoch  box_loss  cls_loss`), and tables between rules (Stable-Baselines).
 """
 
 from __future__ import annotations
@@ -144,18 +144,20 @@ class ConsoleReader(LineReader):
             return {}
         if not pairs:
             return {name: place[name] for name in ("epoch", "epochs") if name in place}
+        said: dict[str, object] = {**pairs}
         evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
         if evaluates:
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
-            if at + 1 < of:  # it goes on
+            if at + 1 < of:  # not its last line
                 return {}
-            trained, evaluated = trained_and_evaluated(pairs | (means if of else {}))
-            pairs = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
+            numbers = pairs | (means if of else {})
+            trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
+            said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
             place = {} if of else place
         alone = len(pairs) == 1 and _NOTHING.fullmatch(head) and re.match("train|val|test", next(iter(pairs)))
         known = place and (named or {"epoch", "iter"} <= place.keys())
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
-        return {**pairs, **place} if known or alone or score else {}
+        return {**said, **place} if known or alone or score else {}
 
 
 _PLAIN = str.maketrans("{}", "  ", "\"'")
