@@ -178,6 +178,8 @@ def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
         "10 packets transmitted, 9 received, 10% packet loss, time 9012ms",
         "Step 3/10 : RUN pip install torch==2.0",
         "epochs: 100",
+        "| the supervisor is killed in epoch 2, iteration 3; the ranks train on | 0.5 | killed | attempt: 2 |",
+        "It was killed in epoch 2, iteration 3 of the demo, and the attempt after that: 2",
         "[loss_scaler.py:183:update_scale] OVERFLOW! Skipping step 3. Attempted loss scale: 64, reducing to 32",
         "TRAIN Batch 4/203700 loss 12.5 rank 0",
         "total_loss: 0.5",

@@ -50,7 +50,7 @@ _FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s")  # `490 | loss 5.75`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
-    rf"(?P<sign>\s?[:=|]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}"
+    rf"(?P<sign>\s?[:=]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}"
     rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
 _NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
@@ -76,6 +76,8 @@ _CLOCK = re.compile(
 _FILLER = re.compile(
     r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and", re.IGNORECASE
 )
+_WORD = re.compile(r"[A-Za-z]{2}")
+_PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
@@ -155,7 +157,7 @@ class ConsoleReader(LineReader):
             said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
             place = {} if of else place
         alone = len(pairs) == 1 and _NOTHING.fullmatch(head) and re.match("train|val|test", next(iter(pairs)))
-        known = place and (named or {"epoch", "iter"} <= place.keys())
+        known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
         return {**said, **place} if known or alone or score else {}
 
