@@ -153,6 +153,7 @@ def test_lines_that_name_an_iteration_alone(
         ("| epoch 003 | valid on 'valid' subset | valid_loss 4.5 | valid_ppl 5.5 | num_updates 5586", {"loss": 4.5, "ppl": 5.5}),
         ("Test: [   1/48]  Loss:  6.5 (6.5)", None),
         ("Test: [  48/48]  Loss:  6.5 (6.75)  Acc@1:  0.5 ( 0.25)", {"loss": 6.75, "acc@1": 0.25}),
+        ("all  161  328  0.5  0.25", None),
         (" *   Acc@1 33.5 Acc@5 50.5", {"acc@1": 33.5, "acc@5": 50.5}),
         ("Test set: Average loss: 0.5, Accuracy: 98/100 (98%)", {"loss": 0.5}),
         (" 40/40 [====] - 5s 7us/step - loss: 0.5 - val_loss: 0.75", {"loss": 0.75}),
@@ -218,3 +219,20 @@ def test_a_config_is_no_training() -> None:
     ):
         seen = reader.line(line + "\n")
         assert not (seen and (seen.values or seen.evaluated)), line
+
+
+def test_tables_of_two_kinds_behind_a_prefix() -> None:
+    reader = ConsoleReader()
+    lines = (
+        "1668 host error   Epoch    GPU_mem   box_loss   Size",
+        "1668 host error     2/9      1.5G        0.5     640: 100%|####| 16/16 [00:05<00:00]",
+        "                    all         9        0.5     0.25",
+        "1668 host error   Class    Images        mAP50   mAP50-95: 100%|####| 4/4 [00:05<00:00]",
+        "                    all         9        0.5     0.25",
+    )
+    seen = [reader.line(line) for line in lines]
+    assert [bool(one and (one.values or one.evaluated)) for one in seen] == [False, True, False, False, True]
+    assert seen[1]
+    assert (dict(seen[1].values), seen[1].iteration) == ({"box_loss": 0.5}, 16)
+    assert seen[4]
+    assert dict(seen[4].evaluated) == {"mAP50": 0.5, "mAP50-95": 0.25}

@@ -82,6 +82,7 @@ _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
 _TABLE_ROW = re.compile(rf"[|] +([\w/ .@-]{{1,80}}?) +[|] +{_NUMBERED} *[|]\s*")
+_COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _RULE = re.compile(r"-{10,}\s*")
 _BELOW = re.compile(r"(?:\s{2,}|\s?>)\W{0,9}(?=[A-Za-z])")
 MOST = 500  # numbers of one line
@@ -116,11 +117,13 @@ class ConsoleReader(LineReader):
 
     def _columns(self, line: str) -> Mapping[str, object]:
         """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""
-        cells = re.split(r":\s", line, maxsplit=1)[0].split()
-        kind = cells[0].lower() if cells else ""
+        if not (begin := _COLUMN.search(line)):
+            return {}
+        cells = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0].split()
+        kind = cells[0].lower()
         if kind in ("epoch", "class") and len(cells) > 2 and not any(map(_is_number, cells)):
             self._names = cells
-        if len(cells) != len(self._names) or not cells:
+        if len(cells) != len(self._names) or (kind == "all") != (self._names[0].lower() == "class"):
             return {}
         pairs = zip(self._names[1:], cells[1:], strict=True)
         numbers = {_named(name): value for name, value in pairs if not _CLOCK.search(name)}
@@ -130,7 +133,7 @@ class ConsoleReader(LineReader):
             return {}
         self._one_more |= cells[0].startswith("0/")
         numbers |= {"epoch": at[1], "epochs": str(int(at[2]) + self._one_more) if at[2] else ""}
-        bar = _FRACTION.findall(line, line.find(":") + 1)
+        bar = _FRACTION.findall(line, line.rfind(": ") + 1)
         return numbers | ({"iter": bar[-1][0], "iters": bar[-1][1]} if bar else {})
 
     def _numbers_of(self, line: str) -> Mapping[str, object]:
