@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -258,3 +259,18 @@ def test_a_length_that_is_no_number_of_iterations_is_left_out(tmp_path, length):
     log = log_of(tmp_path, text)
     assert len(log.rows) == 3
     assert not log.iters_per_epoch
+
+
+def test_the_history_of_keras_has_a_list_for_each_metric(tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    path.write_text('{"loss": [0.9, 0.5, 0.25], "val_loss": [0.8, 0.75, 0.5]}')
+    log = read([path])
+    assert [(row.epoch, row.values["loss"]) for row in log.rows if row.phase == "train"] == [
+        (1, 0.9),
+        (2, 0.5),
+        (3, 0.25),
+    ]
+    assert [row.values["loss"] for row in log.rows if row.phase == "val"] == [0.8, 0.75, 0.5]
+    path.write_text('{"points": [[1, 2], [3, 4]], "loss": 3}')
+    with pytest.raises(UnknownLogError):
+        read([path])

@@ -101,11 +101,20 @@ class DescribedLines:
     ) -> None:
         self._reader, self._first, self._one_start, self._console = reader, first, one_start, bool(usual)
         self.title = usual or "lines that the run's script section describes"
-        self._claiming = reader()
 
     def claims(self, line: str) -> bool:
-        """A line that is described."""
-        return self._claiming.line(line) is not None
+        """A line that is described; one of a console has numbers of a training."""
+        return self.claiming()(line)
+
+    def claiming(self) -> Callable[[str], bool]:
+        """`claims` for the lines of one file, one after the other."""
+        reader = self._reader()
+
+        def claims(line: str) -> bool:
+            seen = reader.line(line)
+            return seen is not None and bool(seen.values or not self._console)
+
+        return claims
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once."""

@@ -28,17 +28,15 @@ from trainrelay.analysis.readers.mmengine_json import MmengineJson
 from trainrelay.analysis.readers.mmengine_text import MmengineText
 from trainrelay.analysis.readers.table_rows import TableRows, TrainerState
 from trainrelay.errors import LogError, UnknownLogError
-from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader
+from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.records import Log
 
 # A further format is one more module and one more entry here.
 FORMATS: tuple[Format, ...] = (
     *(MmcvText(), MmcvJson(), MmengineText(), MmengineJson()),
     *(MetricLoggerText(), MetricLoggerJson(), TrainerState(), TableRows()),
-    DescribedLines(partial(PatternReader, USUAL), None, one_start=True, usual="`Epoch 3 .. loss 0.5`"),
-    DescribedLines(
-        partial(PatternReader, USUAL_BY_ITERATION, 0), None, one_start=True, usual="`step 50: loss 2.3`"
-    ),
+    DescribedLines(ConsoleReader, None, one_start=True, usual="`Epoch 3 .. loss 0.5`"),
+    DescribedLines(partial(ConsoleReader, 0), None, one_start=True, usual="`step 50: loss 2.3`"),
 )
 CLAIMS = 3  # lines that settle it: fewer may be a quotation
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
@@ -85,13 +83,19 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
     quotation."""
     claims: Counter[Format] = Counter()
+    claiming = _claiming(formats)
     for line in read_lines(path, formats=formats):
-        form = next((form for form in formats if form.claims(line)), None)
+        form = next((form for form, claims_it in claiming if claims_it(line)), None)
         if form is not None:
             claims[form] += 1
             if claims[form] == CLAIMS:
                 return form
     return claims.most_common(1)[0][0] if claims else None
+
+
+def _claiming(formats: Sequence[Format]) -> list[tuple[Format, Callable[[str], bool]]]:
+    """What claims the lines of one file, in order."""
+    return [(form, form.claiming() if isinstance(form, DescribedLines) else form.claims) for form in formats]
 
 
 def _unknown(path: Path) -> str:
@@ -158,7 +162,8 @@ def _wrappings(first: list[str], formats: Sequence[Format]) -> list[Callable[[st
     """What takes off that which most of the first lines are in, from the outside in."""
 
     def known(lines: list[str]) -> int:
-        return sum(any(form.claims(line) for form in formats) for line in lines)
+        claiming = _claiming(formats)
+        return sum(any(claims(line) for _, claims in claiming) for line in lines)
 
     found = list[Callable[[str], str]]()
     for without in _WRAPPINGS:

@@ -11,7 +11,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from trainrelay.analysis.readers.clean import json_object, json_objects, metric_name
 from trainrelay.analysis.readers.console import Tracebacks
@@ -45,7 +45,7 @@ class TableRows:
 
     def claims(self, line: str) -> bool:
         """A line that names a count (epoch, step, ..) and a metric: columns of CSV, or an object's keys."""
-        if (found := row_object(line)) is not None:
+        if (found := row_object(next(_epochs(line)))) is not None:
             names = [name for name, value in found.items() if _is_number(value)]
         else:
             names = column_names(line)
@@ -57,7 +57,7 @@ class TableRows:
         reader, errors = RowReader(), Tracebacks()
         rows, said = list[dict[str, float]](), list[dict[str, float] | Event]()
         bars, length, most = dict[int, int](), 0, 0  # of each length the newest; the newest one's; training's
-        for line in lines:
+        for line in chain.from_iterable(map(_epochs, lines)):
             if bar := _BAR.match(line):
                 length = int(bar[2])
                 bars[length] = int(bar[1])
@@ -105,6 +105,18 @@ class TrainerState:
         reader, most = RowReader(), state.get("max_steps")
         rows = [reader.numbers(json.dumps(one)) for one in history if isinstance(one, dict)]
         yield from by_iteration(rows, most if isinstance(most, int) and most > 0 else None)
+
+
+def _epochs(line: str) -> Iterator[str]:
+    """The line; of Keras's history, which has a list for each metric, a row for each epoch."""
+    found = json_object(line) if line.startswith("{") and "[" in line else None
+    columns = list(found.values()) if found else []
+    lengths = {len(one) if isinstance(one, list) else 0 for one in columns}
+    if len(lengths) != 1 or 0 in lengths:
+        yield line
+        return
+    for number, row in enumerate(zip(*columns, strict=True), 1):
+        yield json.dumps({**dict(zip(found or (), row, strict=True)), "epoch": number})
 
 
 def _is_number(value: object) -> bool:

@@ -1,0 +1,238 @@
+# ruff: noqa: E501 - lines as trainers print them
+"""Lines of trainers that nobody described: what most of them have in common is enough to read them."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+from trainrelay.progress_lines.console import ConsoleReader
+from trainrelay.progress_lines.described import LineSeen
+
+LEVEL = "2031-01-02 03:04:05,678 - mine - INFO - "
+
+
+def last(*lines: str, iters: int | None = None) -> LineSeen | None:
+    reader = ConsoleReader(iters)
+    return [reader.line(line + "\n") for line in lines][-1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "place", "values"),
+    [
+        (
+            ["Train: 2 [  50/ 400 ( 12%)]  Loss: 5.5 (5.75)  LR: 1.0e-02"],
+            (2, 50, 400),
+            {"loss": 5.5, "lr": 0.01},
+        ),
+        (
+            [
+                "[2031-01-02 03:04:05 net] (main.py 226): INFO Train: [4/30][20/125]\tlr 0.5\tloss 3.5 (3.0)\tmem 99MB"
+            ],
+            (4, 20, 125),
+            {"lr": 0.5, "loss": 3.5},
+        ),
+        (
+            ["Epoch 3/9", " 20/40 [====>.....] - ETA: 3s - loss: 0.5 - acc: 0.25"],
+            (3, 20, 40),
+            {"loss": 0.5, "acc": 0.25},
+        ),
+        (
+            ["Epoch 3/9", " 1/40 [=>..] - loss: 0.9\b\b\b 40/40 [====] - 2s 5ms/step - loss: 0.5"],
+            (3, 40, 40),
+            {"loss": 0.5},
+        ),
+        (
+            ["(epoch: 1, iters: 100, time: 0.5, data: 0.25) D_A: 0.5 cycle_A: 2.5"],
+            (1, 100, None),
+            {"d_a": 0.5, "cycle_a": 2.5, "time": 0.5, "data": 0.25},
+        ),
+        (
+            [
+                "[host:0/2] 2031-01-02 03:04:05,678 (trainer:4) INFO: 1epoch:train:1-50batch: iter_time=0.5, loss=7.5"
+            ],
+            (1, 50, None),
+            {"loss": 7.5},
+        ),
+        (
+            ['INFO stats: {"_type": "train_iter", "epoch": "2/9", "iter": "10/40", "loss": 0.5}'],
+            (2, 10, 40),
+            {"loss": 0.5},
+        ),
+        (
+            ["31-01-02 03:04:05.678 - INFO: <epoch: 8, iter: 1,200, lr:2.5e-05> l_pix: 0.5"],
+            (8, 1, None),
+            {"lr": 2.5e-05, "l_pix": 0.5},
+        ),
+        (
+            [f"{LEVEL}Epoch: 7, lr: 0.5 - train loss: 0.25 - took 3 h"],
+            (7, None, None),
+            {"lr": 0.5, "loss": 0.25},
+        ),
+        (
+            ["epoch     train_loss  error_rate  time", "4         0.5         0.25        00:31"],
+            (4, None, None),
+            {"loss": 0.5, "error_rate": 0.25},
+        ),
+        (
+            [
+                "  Epoch  GPU_mem  box_loss  Size",
+                "    2/9    1.5G      0.5     640: 100%|####| 16/16 [00:05<00:00, 2it/s]",
+            ],
+            (2, 16, 16),
+            {"box_loss": 0.5},
+        ),
+        (
+            ["2031-01-02 03:04:05.678: Epoch 5", "2031-01-02 03:04:05.678: train_loss -0.5"],
+            (5, None, None),
+            {"loss": -0.5},
+        ),
+        (
+            [
+                "[session 1][epoch 1][iter 10/40] loss: 0.5, lr: 0.25",
+                "\t\tfg/bg=(3/9), time cost: 2.5",
+                "\t\trpn_cls: 0.125",
+            ],
+            (1, 10, 40),
+            {"rpn_cls": 0.125},
+        ),
+        (
+            ["Epoch 1 | Iter 7 | Average Loss 0.5 | Current Loss 0.75 | 78.9 ms/batch"],
+            (1, 7, None),
+            {"loss": 0.5},
+        ),
+    ],
+)
+def test_lines_that_name_an_epoch(
+    lines: list[str], place: tuple[int, int | None, int | None], values: dict[str, float]
+) -> None:
+    seen = last(*lines)
+    assert seen
+    assert (seen.epoch, seen.iteration, seen.iters) == place
+    assert dict(seen.values) == values
+
+
+@pytest.mark.parametrize(
+    ("lines", "iteration", "values"),
+    [
+        (
+            ["[01/02 03:04:05 events]: eta: 1 day, 4:52:26  iter: 19  total_loss: 1.5  time: 0.25  data_time: 0.125  max_mem: 9M"],
+            19,
+            {"total_loss": 1.5, "time": 0.25, "data_time": 0.125},
+        ),
+        (["I0102 03:04:05.678901  9167 solver.cpp:65] Iteration 180, loss = 6.5"], 180, {"loss": 6.5}),
+        (["INFO:tensorflow:loss = 4.5, step = 100 (124.3 sec)"], 100, {"loss": 4.5}),
+        (["INFO:tensorflow:global step 7: loss = nan (2.3 sec/step)"], 7, {"loss": math.nan}),
+        ([f"{LEVEL}step:  4  loss:  7.5  memory: 66.9GiB(37.5%)  tps: 10,050"], 4, {"loss": 7.5}),
+        ([" iteration      122/  250000 | global batch size:  1024 | lm loss: 2.5E+00 | number of nan iterations:   0 |"], 122, {"lm_loss": 2.5}),
+        (["490 | loss 5.5 | lr 4.0e-05 | 80.7ms"], 490, {"loss": 5.5, "lr": 4.0e-05}),
+        (["[2031-01-02 03:04:05,678 INFO] Step 50/900; acc:  31.5; xent: 4.5; 50/2 tok/s;   66 sec"], 50, {"acc": 31.5, "xent_loss": 4.5}),
+        (
+            ["---------------", "| rollout/ |  |", "|    ep_rew_mean | 20.5 |", "|    total_timesteps | 2048 |", "---------------"],
+            2048,
+            {"ep_rew_mean": 20.5},
+        ),
+    ],
+)  # fmt: skip
+def test_lines_that_name_an_iteration_alone(
+    lines: list[str], iteration: int, values: dict[str, float]
+) -> None:
+    assert last(*lines) is None
+    seen = last(*lines, iters=0)
+    assert seen
+    assert seen.iteration == iteration
+    assert dict(seen.values) == pytest.approx(values, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "evaluated"),
+    [
+        ("Epoch 3: testing psnr = 34.5, ssim = 0.5, time: 0.02", {"psnr": 34.5, "ssim": 0.5}),
+        ("| epoch 003 | valid on 'valid' subset | valid_loss 4.5 | valid_ppl 5.5 | num_updates 5586", {"loss": 4.5, "ppl": 5.5}),
+        ("Test: [   1/48]  Loss:  6.5 (6.5)", None),
+        ("Test: [  48/48]  Loss:  6.5 (6.75)  Acc@1:  0.5 ( 0.25)", {"loss": 6.75, "acc@1": 0.25}),
+        ("all  161  328  0.5  0.25", None),
+        (" *   Acc@1 33.5 Acc@5 50.5", {"acc@1": 33.5, "acc@5": 50.5}),
+        ("Test set: Average loss: 0.5, Accuracy: 98/100 (98%)", {"loss": 0.5}),
+        (" 40/40 [====] - 5s 7us/step - loss: 0.5 - val_loss: 0.75", {"loss": 0.75}),
+        (" Loss: 13.5  Iterations:   9/40  ValLoss:12.5", {"loss": 12.5}),
+    ],
+)  # fmt: skip
+def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
+    """One that still runs is none."""
+    seen = last("Epoch 3/9", line)
+    assert (seen and dict(seen.evaluated)) == evaluated
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Resuming from epoch 2, loss 0.3",
+        "=> loaded checkpoint 'x' (epoch 2), loss 0.3",
+        "Epoch 00001: val_loss improved from 5.0 to 3.25, saving model to a_epoch-01_loss-3.8.h5",
+        "Namespace(epoch=1, lr=0.1, loss_weight=0.5)",
+        "print('epoch: 1 loss: 0.5')",
+        "Downloading torch-2.0.1.whl (619.9 MB) 12/619 [===>] loss",
+        "[   12.345678] usb 1-1: new high-speed USB device number 4",
+        "10 packets transmitted, 9 received, 10% packet loss, time 9012ms",
+        "Step 3/10 : RUN pip install torch==2.0",
+        "epochs: 100",
+        "| the supervisor is killed in epoch 2, iteration 3; the ranks train on | 0.5 | killed | attempt: 2 |",
+        "It was killed in epoch 2, iteration 3 of the demo, and the attempt after that: 2",
+        "[loss_scaler.py:183:update_scale] OVERFLOW! Skipping step 3. Attempted loss scale: 64, reducing to 32",
+        "TRAIN Batch 4/203700 loss 12.5 rank 0",
+        "total_loss: 0.5",
+        "loss: 0.5 acc: 0.25",
+        "2031-01-02 03:04:05 GET /step/3/loss?epoch 200 12ms",
+        "",
+    ],
+)
+def test_what_is_no_line_of_a_training(line: str) -> None:
+    """A false one is worse than a refusal."""
+    for iters in (None, 0):
+        seen = last(line, iters=iters)
+        assert not (seen and (seen.values or seen.evaluated)), seen
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "1", "1.", "_", "1/", "a:1 ", "iter", "epoch 1 ", "1,111,", "11-11-", " ", "loss "]
+)
+def test_no_line_stalls_the_reader(unit: str) -> None:
+    """A look at a line costs at most some milliseconds for each thousand characters."""
+    reader, begun_s = ConsoleReader(), time.process_time()
+    for line in ("epoch 1 iter 2 loss: 0.5 " + unit * 4000, (unit * 4000)[:3999]):
+        reader.line(line)
+    assert time.process_time() - begun_s < 0.5
+
+
+def test_a_config_is_no_training() -> None:
+    """Numbers below a count are of it only where that is a line of progress."""
+    reader = ConsoleReader(0)
+    for line in (
+        "SOLVER:",
+        "  STEPS: 64",
+        "  WARMUP_ITERS: 500",
+        "    WEIGHT_DECAY: 0.0001",
+        "  EVAL_PERIOD: 5",
+    ):
+        seen = reader.line(line + "\n")
+        assert not (seen and (seen.values or seen.evaluated)), line
+
+
+def test_tables_of_two_kinds_behind_a_prefix() -> None:
+    reader = ConsoleReader()
+    lines = (
+        "1668 host error   Epoch    GPU_mem   box_loss   Size",
+        "1668 host error     2/9      1.5G        0.5     640: 100%|####| 16/16 [00:05<00:00]",
+        "                    all         9        0.5     0.25",
+        "1668 host error   Class    Images        mAP50   mAP50-95: 100%|####| 4/4 [00:05<00:00]",
+        "                    all         9        0.5     0.25",
+    )
+    seen = [reader.line(line) for line in lines]
+    assert [bool(one and (one.values or one.evaluated)) for one in seen] == [False, True, False, False, True]
+    assert seen[1]
+    assert (dict(seen[1].values), seen[1].iteration) == ({"box_loss": 0.5}, 16)
+    assert seen[4]
+    assert dict(seen[4].evaluated) == {"mAP50": 0.5, "mAP50-95": 0.25}

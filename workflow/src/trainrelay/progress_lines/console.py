@@ -1,0 +1,244 @@
+"""Lines of trainers that nobody described, by what they have in common (pure).
+
+A line names where the training is, by a word (`epoch 3`, `iter: 20/500`), a fraction (`[3/90][20/500]`) or a
+bar, and numbers by their names; what does not is no progress. Three forms go over lines: numbers below their
+place, or below a line of names (`Epoch  box_loss  cls_loss`), and tables between rules (Stable-Baselines).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import islice
+
+from trainrelay.progress_lines.described import NUMBER, LineReader, trained_and_evaluated
+
+# One of them is in each line that says something: most lines of other files need no further look.
+_HINT = re.compile(
+    r"[Ee]poch|EPOCH|[Ii]te|ITER|[Ss]tep|STEP|[Bb]atch|BATCH|loss|Loss|LOSS|\d\s?/\s{0,9}\d|update| \* "
+    r"|^\s*\d{1,9}\s?[|:]"
+)
+_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/-])"
+# Dates, times, and places in code: their digits are no numbers of a training.
+_ELSEWHERE = re.compile(
+    r"(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
+    r"|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))"
+)
+
+
+def _counted(name: str) -> str:
+    return (
+        rf"\W{{0,20}}?(?:\d{{1,9}}-)?(?P<{name}>\d{{1,3}}(?:,\d{{3}})+|\d{{1,9}})"
+        rf"(?:\s?(?:/|of)\s{{0,9}}(?P<{name}s>\d{{1,9}}))?(?![\w.%])"
+    )
+
+
+_EPOCH = re.compile(
+    rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}|(?P<before>\d{{1,9}})epoch(?=\W)"
+    r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[))",
+    re.IGNORECASE,
+)
+_ITER = re.compile(
+    r"(?<![A-Za-z/])(?:(?:(?:cur|acc|global|num|total|train)[_ ])?"
+    r"(?:ite(?:r|ra|a)?(?:tion)?s?|step|steps(?=\W{1,9}\d{1,9}\s?/)|batch|updates?|timesteps)"
+    rf"{_counted('iter')}|\d{{1,9}}-(?P<batch>\d{{1,9}})batch(?=\W))",
+    re.IGNORECASE,
+)
+_FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
+_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s")  # `490 | loss 5.75`
+# A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
+# between them only what is known to be a metric.
+_VALUE = re.compile(
+    rf"(?P<sign>\s?[:=]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}"
+    rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
+)
+_NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
+_GAP = 100  # characters before a number in which its name is
+_KNOWN = re.compile(
+    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)",
+    re.IGNORECASE,
+)
+_LOSS = re.compile(r"loss(?!_?scal)|xent|objf|ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
+_MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
+_EVALUATES = re.compile(
+    r"^\s{0,3}\*\s|\b(?:val|valid|validation|test|testing|eval|evaluat\w{1,4}|CV)\b", re.IGNORECASE
+)
+_ASIDE = re.compile(
+    r"\b(?:resum|continu|load|restor|initiali|sav(?:e|ing)|improve|checkpoint|snapshot)\w{0,9}|[A-Za-z_]\(",
+    re.IGNORECASE,
+)
+_CLOCK = re.compile(
+    r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|^best|rank$|seed|number_of"
+    r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
+    re.IGNORECASE,
+)
+_FILLER = re.compile(
+    r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and", re.IGNORECASE
+)
+_WORD = re.compile(r"[A-Za-z]{2}")
+_PROSE = 8  # pairs of letters before the numbers of a line that has no loss
+_NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
+_BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
+_BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
+_TABLE_ROW = re.compile(rf"[|] +([\w/ .@-]{{1,80}}?) +[|] +{_NUMBERED} *[|]\s*")
+_COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
+_RULE = re.compile(r"-{10,}\s*")
+_BELOW = re.compile(r"(?:\s{2,}|\s?>)\W{0,9}(?=[A-Za-z])")
+MOST = 500  # numbers of one line
+
+
+class ConsoleReader(LineReader):
+    """Follows the lines of a console; `iters` as LineReader's."""
+
+    def __init__(self, iters: int | None = None) -> None:
+        super().__init__(iters)
+        self._names: list[str] = []  # of the table's columns
+        self._one_more = False  # YOLO: of 50 epochs, from 0/49 to 49/49
+        self._block: dict[str, str] = {}  # a table between rules
+        self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
+
+    def _said(self, line: str) -> Mapping[str, object]:
+        if row := _TABLE_ROW.fullmatch(line):
+            self._block[_named(row[1])] = row["value"]
+            return {}
+        if self._block and not line.startswith("|"):
+            block, self._block = self._block, {}
+            kept = {n: v for n, v in block.items() if not _CLOCK.search(n) and n != "loss"}
+            counted = _RULE.fullmatch(line) and (block.get("total_timesteps") or block.get("epoch"))
+            return {**kept, "iter": counted} if counted else {}
+        if found := self._columns(line):
+            return found
+        if not self._place and not _HINT.search(line):
+            return {}
+        line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
+        line = line.translate(_PLAIN) if '"' in line else line
+        return self._numbers_of(_ELSEWHERE.sub(" ", line))
+
+    def _columns(self, line: str) -> Mapping[str, object]:
+        """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""
+        if not (begin := _COLUMN.search(line)):
+            return {}
+        cells = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0].split()
+        kind = cells[0].lower()
+        if kind in ("epoch", "class") and len(cells) > 2 and not any(map(_is_number, cells)):
+            self._names = cells
+        if len(cells) != len(self._names) or (kind == "all") != (self._names[0].lower() == "class"):
+            return {}
+        pairs = zip(self._names[1:], cells[1:], strict=True)
+        numbers = {_named(name): value for name, value in pairs if not _CLOCK.search(name)}
+        if kind == "all":
+            return {f"val_{name}": value for name, value in numbers.items()}
+        if not (at := re.fullmatch(r"(\d{1,9})(?:/(\d{1,9}))?", cells[0])):
+            return {}
+        self._one_more |= cells[0].startswith("0/")
+        numbers |= {"epoch": at[1], "epochs": str(int(at[2]) + self._one_more) if at[2] else ""}
+        bar = _FRACTION.findall(line, line.rfind(": ") + 1)
+        return numbers | ({"iter": bar[-1][0], "iters": bar[-1][1]} if bar else {})
+
+    def _numbers_of(self, line: str) -> Mapping[str, object]:
+        place, pairs, means, head = _parts(line)
+        counts = "iter" in place and "\0" in head
+        if self._place and not counts and "epoch" not in place and _BELOW.match(line):
+            return {**pairs, **self._place} if pairs else {}
+        named = any(map(_LOSS.search, pairs))
+        self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
+        if self._all_iters is not None and "iters" in place and _BATCH.search(line):
+            return {}  # of an epoch that no line names
+        if _ASIDE.search(head):
+            return {}
+        if not pairs:
+            return {name: place[name] for name in ("epoch", "epochs") if name in place}
+        said: dict[str, object] = {**pairs}
+        evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
+        if evaluates:
+            at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
+            if at + 1 < of:  # not its last line
+                return {}
+            numbers = pairs | (means if of else {})
+            trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
+            said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
+            place = {} if of else place
+        alone = len(pairs) == 1 and _NOTHING.fullmatch(head) and re.match("train|val|test", next(iter(pairs)))
+        known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
+        score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
+        return {**said, **place} if known or alone or score else {}
+
+
+_PLAIN = str.maketrans("{}", "  ", "\"'")
+
+
+_SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm"} | {
+    "total": "total_loss",
+    "xent": "xent_loss",
+}
+
+
+def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], str]:
+    """Where the training is; the numbers by their names, and means of some; what is before the first of them,
+    with NUL for a count."""
+    epoch = _EPOCH.search(line)
+    rest = f"{line[: epoch.start()]} ; {line[epoch.end() :]}" if epoch else line
+    counted = list(_ITER.finditer(rest))
+    for found in reversed(counted):
+        rest = f"{rest[: found.start()]} \0 {rest[found.end() :]}"
+    counted.sort(key=lambda found: not found["iters"])
+    pairs, means, begin = dict[str, str](), dict[str, str](), len(rest)
+    for name, value, mean, at in _pairs(rest):
+        begin = min(begin, at)
+        if name not in pairs and mean:
+            means[name] = mean
+        pairs.setdefault(name, value)
+    head = rest[:begin]
+    fractions = _FRACTION.findall(head)
+    place = dict[str, str]()
+    if epoch:
+        place["epoch"] = epoch["epoch"] or epoch["before"] or epoch["bare"]
+        place["epochs"] = epoch["epochs"] or ""
+    elif len(fractions) > 1:
+        place["epoch"], place["epochs"] = fractions.pop(0)
+    if counted and (counted[0]["iters"] or "\0" in head or not fractions):
+        place |= {"iter": counted[0]["iter"] or counted[0]["batch"], "iters": counted[0]["iters"] or ""}
+    elif fractions:
+        place["iter"], place["iters"] = fractions[0]
+    elif not epoch and (first := _FIRST.match(rest)):
+        place["iter"] = first[1]
+    both = {"data", "data_time"} & pairs.keys() and "time" in pairs  # of an iteration, then
+    kept = {n: v for n, v in pairs.items() if not _is_aside(n) or (both and n in ("time", "data_time"))}
+    means = {name: mean for name, mean in means.items() if name in kept}
+    return {name: value.replace(",", "") for name, value in place.items()}, kept, means, head
+
+
+def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
+    end = 0
+    for value in islice(_VALUE.finditer(line), MOST):
+        begin = max(end, value.start() - _GAP)
+        end = value.end()
+        found = _NAME.search(line[begin : value.start()])
+        if found and (value["sign"] or _is_known(found[0])):
+            at = begin + found.end() - len(found[0].split()[-1])
+            yield _named(found[0]), value["value"], value["mean"], at
+
+
+@lru_cache(maxsize=4096)
+def _is_known(printed: str) -> bool:
+    return _KNOWN.fullmatch(printed) is not None
+
+
+@lru_cache(maxsize=4096)
+def _named(printed: str) -> str:
+    """`Train Loss` -> train_loss, `ValLoss` -> val_loss, `D_A` -> d_a."""
+    words = [word for word in re.split(r"[ \[(]+", printed) if not _FILLER.fullmatch(word)] or [printed]
+    parts = re.sub(r"\b(Val|Test|Train)(?=[A-Z])", r"\1_", "_".join(words)).split("_")
+    name = "_".join(part.lower() if part.isupper() or part[1:].islower() else part for part in parts)
+    name = re.sub(r"^(?:current|cur|average|avg)_", "", name)
+    return _SAME.get(name.lower(), name)
+
+
+@lru_cache(maxsize=4096)
+def _is_aside(name: str) -> bool:
+    return _CLOCK.search(name) is not None
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(NUMBER, text) is not None
