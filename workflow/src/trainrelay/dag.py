@@ -51,6 +51,10 @@ def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     plain = [check(name) for name in names]
     with _exit_without_traceback():
         config = parse(data, names[-1] if names else "--config")
+        if config.knowledge:  # not else: it loads the analysis
+            from trainrelay.preflight.knowledge import refuse_wrong_knowledge  # noqa: PLC0415
+
+            refuse_wrong_knowledge(config)
     if not plain or not (plain[-1] == data or _says(plain[-1], config)):
         # No file of yours says this: it is a part of one, or --config changed it. Messages name what does.
         os.environ[TYPED_VARIABLE] = str(save_snapshot(config))
