@@ -12,7 +12,7 @@ from trainrelay.analysis.readers.read import read_lines
 from trainrelay.progress_lines.causes import end_of
 from trainrelay.records import UNKNOWN, Log, Marker
 
-LAST_LINES = 50  # what is said of a failure before them did not end it: a document may quote one
+LAST_LINES = 50  # a failure further up did not end it: a document may quote one
 _INSTALLS = re.compile(r'File "[^"]*/(?:pip|conda|setuptools)/')
 _TRAINS = re.compile(r'File "[^"]*(?:train|torch|tensorflow|keras|jax|mmcv|mmengine|transformers)')
 
