@@ -189,7 +189,7 @@ class PatternReader(LineReader):
 
     def __init__(self, patterns: Sequence[str], iters: int | None = None) -> None:
         super().__init__(iters)
-        self._patterns = [pattern for pattern in patterns if compiled(pattern)]  # a wrong one is told now
+        self._patterns = [pattern for pattern in patterns if compiled(pattern)]  # an error now, not later
 
     def _said(self, line: str) -> Mapping[str, object]:
         for pattern in self._patterns:

@@ -162,7 +162,7 @@ def _calm(case: Case, total: str, values: list[float]) -> list[float]:
         lines = [at for _, at in run]
         for at in lines if len(lines) <= min(SPIKE_LINES, SPIKE_PART * len(values)) else ():
             calm[at] = found[at]
-    return [kept for kept, value in zip(calm, every, strict=True) if math.isfinite(value)]
+    return [level for level, value in zip(calm, every, strict=True) if math.isfinite(value)]
 
 
 def _hump(values: list[float], noise: float) -> tuple[tuple[float, float, float], int] | None:

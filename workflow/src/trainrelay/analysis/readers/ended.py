@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.analysis.readers.assemble import assemble
-from trainrelay.analysis.readers.console import Tracebacks
+from trainrelay.analysis.readers.console import MOST_RANKS, Tracebacks
 from trainrelay.analysis.readers.read import read_lines
 from trainrelay.progress_lines.causes import end_of
 from trainrelay.records import UNKNOWN, Log, Marker
@@ -19,7 +20,7 @@ _TRAINS = re.compile(r'File "[^"]*(?:train|torch|tensorflow|keras|jax|mmcv|mmeng
 
 def ended(paths: Sequence[Path]) -> Log | None:
     """A table without rows; None where nothing of a training failed at the end of the newest log."""
-    tracebacks, found, failed_at, trains = Tracebacks(), list[Marker](), 0, False
+    tracebacks, found, failed_at, trains = Tracebacks(), deque[Marker](maxlen=MOST_RANKS), 0, False
     for number, line in enumerate(read_lines(paths[-1])):
         if _INSTALLS.search(line):
             return None
