@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainrelay.analysis import Knowledge, learn
 from trainrelay.config import Config, load_as
 from trainrelay.errors import ConfigError
 
 
 def use_knowledge(config: Config) -> list[ConfigError]:
     """What your own files say of metrics, from here on; the mistakes of those that are left out."""
+    if not config.knowledge:
+        return []
+    from trainrelay.analysis import Knowledge, learn  # noqa: PLC0415 - a plan need not load it
+
     good, wrong = list[Knowledge](), list[ConfigError]()
     for path in config.knowledge:
         try:
