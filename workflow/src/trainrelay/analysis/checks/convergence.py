@@ -223,7 +223,7 @@ def convergence(case: Case) -> Iterator[Finding]:
     if found.points < found.points_to_judge:
         few = f"{_dropped(found)} (only {found.points} points to judge by)."
         yield _finding(found, "info", few, enough=False)
-    elif not any(case.column(found.metric).values):
+    elif (logged := case.column(found.metric).values) and not any(logged):
         advice = "torch.nan_to_num turns NaN into exactly 0.0, and batches without a target give it, too."
         yield _finding(found, "warning", "The total loss is exactly 0.0 throughout.", advice)
     elif reduction(found.start, found.now) < FALL:
