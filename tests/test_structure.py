@@ -36,7 +36,7 @@ PARTS: dict[str, set[str]] = {
     "trainers": {"checkpoint", "progress_lines", "system"},
     "config": {"system", "trainers"},
     "slurm": {"config"},
-    "preflight": {"config", "slurm", "trainers"},
+    "preflight": {"analysis", "config", "slurm", "trainers"},
     "training": {"checkpoint", "config", "preflight", "slurm", "system", "trainers"},
     "controller": {"slurm", "system", "training"},
     "dag": {"config", "preflight", "slurm", "system", "training"},

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from trainrelay.analysis import analyze, compare, read
-from trainrelay.records import Analysis, Finding
+from trainrelay.analysis.readers.assemble import assemble
+from trainrelay.analysis.readers.events import RowSeen
+from trainrelay.records import Analysis, Finding, Marker
 
 
 def trainer_state(path: Path, val: list[float], last: float = 0.2, score: list[float] | None = None) -> Path:
@@ -24,6 +27,16 @@ def trainer_state(path: Path, val: list[float], last: float = 0.2, score: list[f
         history.insert(place, {"epoch": (at + 1) / 5, "eval_loss": value, **scores, "step": 100 * (at + 1)})
     path.write_text(json.dumps({"max_steps": steps, "log_history": history}))
     return path
+
+
+@pytest.mark.parametrize(("newest", "place"), [(150, 150), (90, 100)])
+def test_an_evaluation_that_counts_its_batches_is_at_the_newest_line_or_checkpoint(newest, place):
+    """The checkpoint before it may be much older, as may be the newest line."""
+    row = partial(RowSeen, 1, phase="train", values={"loss": 1.0}, key=None, max_iters=400, by_iteration=True)
+    saved = Marker("saved", "at 100 iterations", iteration=100)
+    val = RowSeen(1, 5, "val", {"mIoU": 0.5}, None, by_iteration=True)
+    log = assemble("mmcv-text", ["log"], [[row(iteration=50), saved, row(iteration=newest), val]])
+    assert [(one.step, one.iteration) for one in log.rows if one.phase == "val"] == [(place, place)]
 
 
 def of_check(analysis: Analysis, check: str) -> Finding:

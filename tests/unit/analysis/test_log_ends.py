@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from support.mmcv_logs import mmcv_text
 from trainrelay.analysis import analyze, read
+from trainrelay.cli import main
 from trainrelay.report import analysis_markdown
 
 TRACEBACK = "Traceback (most recent call last):\n"
@@ -203,3 +206,51 @@ def test_of_one_row_no_course_is_told(tmp_path):
     text = analysis_markdown("x", analyze(read([path])))
     assert "only 1 point to judge by" in text
     assert "reduction" not in text
+
+
+CUDA = "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "end"),
+    [
+        (f"model built\n{TRACEBACK}{FRAME}{CUDA}", "oom-gpu"),
+        (f"{COMM}{FAILED.format(-6)}{ELASTIC}", "comm"),
+        (f"it 3 goes on\n{TRACEBACK}{FRAME}KeyError: 'img_metas'\n", "trainer-bug"),
+        (
+            "slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2024-05-01T12:00:00 DUE TO TIME LIMIT ***\n",
+            "time-limit",
+        ),
+    ],
+)
+def test_of_a_log_without_a_known_line_the_end_is_told(tmp_path, capsys, lines, end):
+    (tmp_path / "train.log").write_text(lines)
+    assert main(["analyze", str(tmp_path / "train.log"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    finding = next(one for one in found["findings"] if one["check"] == "progress")
+    assert (found["verdict"], finding["evidence"]["end"]) == ("failed", end)
+    assert finding["message"].startswith("No line of the log is known; the trainer ended with `")
+    if end == "comm":
+        assert "NCCL_P2P_DISABLE=1" in finding["advice"]
+    assert main(["analyze", str(tmp_path / "train.log"), "--fail-on", "failed"]) == 5
+
+
+PIP = (
+    '  File "/env/lib/python3.11/site-packages/pip/_internal/cli/base_command.py", line 3, in run\n    x()\n'
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"Collecting torch\n{TRACEBACK}{PIP}OSError: [Errno 28] No space left on device\n",
+        f'{TRACEBACK}  File "/srv/app.py", line 3, in main\n    serve()\nKeyError: 1\n',
+        f"# How to train\n{TRACEBACK}{FRAME}{CUDA}" + "Use a smaller batch.\n" * 60,
+        "step 1 -> 0.75\nRuntimeError: tried again\nstep 2 -> 0.5\n",
+        "[ 12.0] Out of memory: Killed process 4711 (python)\n",
+    ],
+)
+def test_what_failed_otherwise_or_is_no_end_is_refused_as_ever(tmp_path, capsys, lines):
+    (tmp_path / "some.log").write_text(lines)
+    assert main(["analyze", str(tmp_path / "some.log")]) == 2
+    assert "has no line of a known format" in capsys.readouterr().err

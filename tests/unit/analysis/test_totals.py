@@ -1,4 +1,4 @@
-"""Which metric is the total loss, and what is said where none is."""
+"""Which metric is the total loss, and what you read where none is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.analysis import analyze, read
-from trainrelay.analysis.naming import total_of
+from trainrelay.analysis.naming import _TOTALS, total_of
 from trainrelay.records import Analysis
 
 
@@ -38,6 +38,10 @@ FALLS, RISES = (8.0, 2.0), (2.0, 8.0)
         (["g_loss", "d_loss"], None),
         (["loss_G", "acc"], None),
         (["policy_loss"], None),
+        (["value_loss"], None),
+        (["train/loss_D"], None),
+        (["loss_value", "acc"], "loss_value"),
+        (["loss_map_d"], "loss_map_d"),
         (["loss_a", "loss_b"], None),
         (["acc"], None),
         ([], None),
@@ -84,6 +88,25 @@ def test_losses_that_work_against_each_other_are_no_total_and_none_has_to_fall(t
     assert (analysis.total, analysis.verdict.kind) == (None, "healthy")
     assert "its course was not judged" in analysis.verdict.reason
     assert "g_loss, d_loss" in analysis.verdict.reason
+
+
+def test_the_page_names_each_usual_total():
+    page = (Path(__file__).parents[3] / "docs" / "judgement.md").read_text(encoding="utf-8")
+    section = page.partition("## The total loss")[2].partition("## ")[0]
+    assert [name for name in _TOTALS if f"`{name}`" not in section] == []
+
+
+def test_a_total_that_is_zero_from_the_start_is_not_told_to_fall(tmp_path):
+    analysis = judged(tmp_path / "log.csv", "epoch,loss,acc", (0, 0), (0.1, 0.9))
+    assert analysis.verdict.kind == "warning"
+    assert analysis.verdict.reason == "The total loss is exactly 0.0 throughout."
+
+
+def test_what_is_about_the_machine_is_no_component(tmp_path):
+    """As detectron2's metrics.json has it."""
+    head = "iteration,total_loss,loss_cls,eta_seconds,rank_data_time"
+    found = judged(tmp_path / "log.csv", head, FALLS, FALLS, (4000, 10), (1, 1)).findings
+    assert [one.metric for one in found if one.check == "components"] == ["loss_cls"]
 
 
 def test_where_no_loss_is_logged_the_verdict_says_so(tmp_path):

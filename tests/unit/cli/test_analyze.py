@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
+from itertools import count
 
 import pytest
 import yaml
@@ -206,6 +208,32 @@ def test_the_page_of_a_log_is_written(tmp_path, capsys):
     assert "## healthy.log" not in capsys.readouterr().out
     assert main(["analyze", str(tmp_path / "healthy.log"), "--html", str(page), "--markdown"]) == 0
     assert "## healthy.log" in capsys.readouterr().out
+
+
+def test_a_page_is_written_over_none_but_a_page(tmp_path, capsys):
+    log, link, empty = healthy(tmp_path), tmp_path / "link.html", tmp_path / "empty.html"
+    link.symlink_to(log)
+    empty.touch()
+    before = log.read_bytes()
+    for there in (log, link, tmp_path):
+        assert main(["analyze", str(tmp_path / "healthy.log"), "--html", str(there)]) == 2
+        assert str(there) in capsys.readouterr().err
+    assert log.read_bytes() == before
+    for _ in range(2):
+        assert main(["analyze", str(log), "--html", str(empty)]) == 0
+    assert "<svg" in empty.read_text()
+
+
+def test_the_hours_of_a_log_are_by_all_of_its_steps(tmp_path):
+    """The points of a curve are its extremes: of these, more than half take long."""
+    text = mmcv_text(epochs=60, iters_per_epoch=500, interval=10)
+    slow = (f"time: {(1.0, 1.0, 1.0, 9.0)[at % 4]:.3f}" for at in count())
+    log, page = tmp_path / "foreign.log", tmp_path / "log.html"
+    log.write_text(re.sub(r"(?<!_)time: [\d.]+", lambda _: next(slow), text))
+    analysis = judged(read([log]))
+    assert analysis.step_s == 1.0
+    assert main(["analyze", str(log), "--html", str(page)]) == 0
+    assert "Time about 8 h" in Page(page.read_text()).words
 
 
 def test_the_page_of_a_log_claims_no_more_than_the_log_says(tmp_path):

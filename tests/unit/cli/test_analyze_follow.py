@@ -12,18 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.metriclogger_logs import metriclogger_text
 from support.mmcv_logs import mmcv_text
+from support.stage_on_disk import OnDisk
 from trainrelay.cli import main
+
+LINES = r"^E(?P<epoch>\d+) goal (?P<goal>[\d.]+)"
 
 pytestmark = pytest.mark.process
 
 
 @contextmanager
-def following(log: Path, out: Path) -> Iterator[subprocess.Popen[bytes]]:
+def following(log: Path, out: Path, folder: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     argv = [sys.executable, "-m", "trainrelay", "analyze", "--follow", str(log)]
-    with out.open("wb") as file, subprocess.Popen(argv, stdout=file, stderr=file) as running:
+    with out.open("wb") as file, subprocess.Popen(argv, stdout=file, stderr=file, cwd=folder) as running:
         try:
             yield running
         finally:
@@ -108,6 +112,26 @@ def test_a_log_that_begins_again_is_read_from_its_start(tmp_path: Path) -> None:
         until(lambda: "begins again" in out.read_text())
         log.write_text(mmcv_text(epochs=1))
         until(lambda: "epoch 1, iter" in out.read_text())
+
+
+def test_your_lines_and_your_words_of_metrics_are_followed(tmp_path: Path) -> None:
+    """Both of the config beside which it is typed."""
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    config = disk.config().model_dump(mode="json", exclude_unset=True)
+    run = config["runs"]["r"]
+    run["trainer"] = {
+        **run["trainer"],
+        "kind": "script",
+        "script": {"command": "{interpreter} {entry}", "checkpoints": "*_{epoch}.pth", "progress": [LINES]},
+    }
+    (tmp_path / "own.yaml").write_text("{total: goal, metrics: [{pattern: goal, group: a, label: b}]}")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "knowledge": ["own.yaml"]}))
+    log, out = tmp_path / "t.log", tmp_path / "out"
+    log.write_text("".join(f"E{at} goal {9 - at / 4}\n" for at in range(1, 21)))
+    with following(log, out, tmp_path):
+        until(lambda: "verdict: " in out.read_text())
+    assert "total loss dropped from" in out.read_text()
 
 
 def test_only_one_log_is_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import yaml
 
 from support.mmcv_logs import write_mmcv_log
 from support.stage_on_disk import OnDisk
+from trainrelay import dag
 from trainrelay.analysis import learn
 from trainrelay.cli import main
+from trainrelay.operations.analyze import analyze_stage
+from trainrelay.training.context import StageContext
 
 OWN = """
 name: my network
@@ -114,3 +118,86 @@ def test_a_mistake_in_it_is_refused_with_its_place(typed, capsys, own, said, ver
 def test_check_tells_of_a_mistake_in_it(typed, capsys):
     assert typed("check", own="metrics: 3") == 2
     assert "fix   own.yaml: metrics: got 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("submit",)])
+def test_a_start_with_a_mistake_in_it_is_refused_before_days_of_training(typed, capsys, verb):
+    assert typed(*verb, own="metrics: 3") == 2
+    err = capsys.readouterr().err
+    assert "own.yaml: 1 problem\n  metrics: got 3" in err
+
+
+def test_snakemake_starts_nothing_with_a_mistake_in_it(typed, capsys):
+    Path("own.yaml").write_text("metrics: 3")
+    with pytest.raises(SystemExit, match=r"own\.yaml: 1 problem\n  metrics: got 3"):
+        dag.load(yaml.safe_load(Path("config.yaml").read_text()), ["config.yaml"])
+
+
+def test_a_file_that_is_spoilt_while_a_stage_trains_is_left_out_of_its_analysis(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    (tmp_path / "own.yaml").write_text("metrics: 3")
+    config = disk.config().model_copy(update={"knowledge": ("own.yaml", "gone.yaml")})
+    assert analyze_stage(StageContext(config, "r", "s")).verdict.kind != "not judged"
+    said = capsys.readouterr().err
+    assert "judged without it: own.yaml: 1 problem\n  metrics: got 3" in said
+    assert "judged without it: gone.yaml: 1 problem\n  not found" in said
+
+
+PARTS = """
+total: sum of losses
+metrics:
+  - {pattern: '(?:left|right)_part', group: Mine, label: a part}
+  - {pattern: weight_norm, group: Mine, label: a length, direction: null, loss: false}
+"""
+
+
+def test_the_sum_is_of_what_it_calls_losses_whatever_their_names(typed, capsys):
+    table("left_part", "right_part", "weight_norm", "val_acc")
+    assert typed("analyze", "log.csv", "--json", "--series", own=PARTS) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["total"] == "sum of losses"
+    curves = found["curves"]["train"]
+    one, total = (dict(map(tuple, curves[name])) for name in ("left_part", "sum of losses"))
+    assert total == {step: pytest.approx(2 * value) for step, value in one.items()}
+
+
+FIELDS = """
+formats: [{}]
+progress: [{{key: weight_norm, name: weight_norm, words: [length], text: how long the weights are}}]
+"""
+
+
+def test_fields_of_lines_that_only_it_knows_are_explained(typed, capsys):
+    write_mmcv_log(Path("train.log"), stage=2)
+    Path("train.log").write_text(
+        Path("train.log").read_text().replace(", loss:", ", weight_norm: 7.5, loss:")
+    )
+    assert typed("explain", "train.log", own=FIELDS.format("mmcv-text")) == 0
+    said = capsys.readouterr().out
+    assert "how long the weights are" in said
+    assert "grad_norm" in said, "the packaged fields of the format are there, too"
+
+
+def test_it_may_describe_a_format_of_which_the_package_knows_no_fields(typed, capsys):
+    table("loss", "weight_norm", "acc")
+    assert typed("explain", "log.csv", own="name: none") == 2
+    assert "no training line yet, or lines that no" in capsys.readouterr().err
+    assert typed("explain", "log.csv", own=FIELDS.format("rows")) == 0
+    assert "how long the weights are" in capsys.readouterr().out
+
+
+def test_a_pattern_that_takes_too_long_on_a_name_is_left_out_and_named(typed, capsys):
+    table("loss", *("a" * 60 + f"_{at}" for at in range(5)))
+    begun_s = time.process_time()
+    assert (
+        typed("analyze", "log.csv", "--json", own="metrics: [{pattern: '(a|aa)+[xy]', group: b, label: c}]")
+        == 0
+    )
+    assert time.process_time() - begun_s < 20
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert ["(a|aa)+[xy]" in one["message"] for one in found if one["check"] == "slow-patterns"] == [True]

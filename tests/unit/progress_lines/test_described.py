@@ -136,9 +136,9 @@ def test_the_first_epoch_after_a_resume_is_counted_within_it(
     assert [one and one.iteration for one in seen] == within
 
 
-@pytest.mark.parametrize("pattern", ["(", "abc", "(?P<epoch>", "(?P<1>x)"])
+@pytest.mark.parametrize("pattern", ["(", "(?P<epoch>", "(?P<1>x)"])
 def test_a_bad_pattern_says_what_is_wrong(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"is no regular expression: |has no named group"):
+    with pytest.raises(ValueError, match="is no regular expression: "):
         compiled(pattern)
 
 

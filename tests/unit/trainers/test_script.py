@@ -168,7 +168,7 @@ def test_a_module_is_held_against_what_its_file_declares(tmp_path: Path) -> None
 
 
 def begun_by(word: str, folder: Path, interpreter: str = sys.executable) -> tuple[list[str], list[str]]:
-    """What a start by a command with this first word would miss, and what is said of it."""
+    """What keeps a command with this first word from a start, and what is worth knowing of it."""
     trainer = kind(command=f"{word} {{entry}}")
     request = replace(REQUEST, root=str(folder), interpreter=interpreter)
     return [*trainer.start_problems(request, certain=True)], [*trainer.start_problems(request, certain=False)]

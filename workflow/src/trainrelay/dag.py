@@ -25,6 +25,7 @@ from trainrelay.config import (
 )
 from trainrelay.errors import Refusal, SlurmError, TrainrelayError
 from trainrelay.preflight.cluster import chain_limit, conf_kept_back
+from trainrelay.preflight.knowledge import refuse_wrong_knowledge
 from trainrelay.records import KEYS
 from trainrelay.slurm.ask import installed
 from trainrelay.slurm.cluster import JobLimits, job_limits, partitions
@@ -51,6 +52,7 @@ def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     plain = [check(name) for name in names]
     with _exit_without_traceback():
         config = parse(data, names[-1] if names else "--config")
+        refuse_wrong_knowledge(config)
     if not plain or not (plain[-1] == data or _says(plain[-1], config)):
         # No file of yours says this: it is a part of one, or --config changed it. Messages name what does.
         os.environ[TYPED_VARIABLE] = str(save_snapshot(config))

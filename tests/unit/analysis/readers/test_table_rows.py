@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.analysis.readers import read
-from trainrelay.errors import UnknownLogError
+from trainrelay.analysis.readers import clean, read
+from trainrelay.errors import LogError, UnknownLogError
 
 
 def log_of(tmp_path, text, name="log"):
@@ -157,6 +157,15 @@ TWO_STEPS = [("train", 1, 10, {"loss": 3.0}), ("train", 1, 20, {"loss": 2.0})]
 )
 def test_a_table_is_read_however_its_cells_are_separated_named_and_quoted(tmp_path, text):
     assert rows(log_of(tmp_path, text)) == TWO_STEPS
+
+
+def test_a_list_that_would_fill_the_memory_is_refused_with_a_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(clean, "WHOLE_LIMIT", 5_000)
+    rows = [{"step": step, "loss": 1.5} for step in range(300)]
+    for text in (json.dumps(rows, indent=2), state(*rows)):
+        with pytest.raises(LogError, match=r"an object per line, as by jq -c '\.\[\]'"):
+            log_of(tmp_path, text)
+    assert log_of(tmp_path, lines(*rows)).rows
 
 
 def test_tensorboards_export_names_no_metric(tmp_path):

@@ -14,6 +14,7 @@ from trainrelay.analysis.readers import (
     BeginsAgain,
     DescribedLines,
     RowSeen,
+    ended,
     follow,
     logs_of,
     read,

@@ -12,6 +12,7 @@ from trainrelay.analysis.explain import explanation
 from trainrelay.analysis.numbers import count
 from trainrelay.analysis.progression import progression
 from trainrelay.records import (
+    UNKNOWN,
     Analysis,
     Expectation,
     Finding,
@@ -64,6 +65,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         restarts=log.restarts,
         resumed=log.resumed,
         epochs_only=log.epochs_only,
+        step_s=case.step_s,
         explanation=explanation(case, findings),
         curves={
             phase: {name: curve(column, limit) for name, column in found.items()}
@@ -75,7 +77,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
 def not_judged(sources: Iterable[str], why: str) -> Analysis:
     """Of a finished training whose log has no known format: it is complete, its numbers were not checked."""
     nothing, found = Progress(0, 0, None, None, None, False), (Finding("log", "warning", why),)
-    return Analysis("unknown", tuple(sources), 0, 0, 0, nothing, {}, found, Verdict("not judged", why))
+    return Analysis(UNKNOWN, tuple(sources), 0, 0, 0, nothing, {}, found, Verdict("not judged", why))
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:

@@ -4,7 +4,6 @@ how far it came."""
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from itertools import compress, groupby
 from operator import attrgetter
+from statistics import median
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from trainrelay.analysis.knowledge import best_for, of_format
-from trainrelay.analysis.knowledge.model import Knowledge, Meaning
+from trainrelay.analysis.knowledge.model import Knowledge, Meaning, matching
 from trainrelay.analysis.naming import (
     SUM,
     UNSCALED,
@@ -31,6 +31,7 @@ from trainrelay.analysis.numbers import finite
 from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Progress, Row
 
 TRAINING: tuple[Phase, ...] = ("train", "epoch")
+_TIMED = ("mmcv-", "mmengine-", "metriclogger-")  # in these formats `time` is seconds per iteration
 SURVIVED = 3  # rows after an error: other ranks may print one or two until they notice
 _EPOCH_OF = attrgetter("epoch")
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
@@ -218,7 +219,7 @@ class Case:
     @cached_property
     def stage_one(self) -> bool:
         """Whether only tracks and map are trained (UniAD's first stage)."""
-        return not any(re.fullmatch(self.knowledge.stage_two, name) for name in self.names)
+        return not any(matching(self.knowledge.stage_two, name) for name in self.names)
 
     def zero(self, meaning: Meaning) -> str:
         """What an exact zero of a metric means here: never, often or by design."""
@@ -294,6 +295,13 @@ class Case:
             row.step if self.by_iteration else row.epoch: value for row, value in self.points(metric, "val")
         }
         return sorted(found.items())
+
+    @property
+    def step_s(self) -> float | None:
+        """The median time of a step; None where the log does not say, or says another time."""
+        known = self.log.format.startswith(_TIMED)
+        times = [value for value in self.column("time").finite if value > 0] if known else []
+        return median(times) if times else None
 
     @property
     def medians(self) -> bool:
@@ -379,10 +387,14 @@ class Case:
 
 
 def _with_total(rows: tuple[Row, ...]) -> Iterable[Row]:
-    """With the sum of the losses, where the model that logs them is known to log no other total."""
-    names = tuple(next((row.values for row in rows if row.phase == "train"), ()))
-    losses, known = [name for name in names if is_loss(name)], best_for(names)
-    if known.total != SUM or not losses or not all(map(known.known, losses)):
+    """With the sum of the losses, whatever their names, where the model that logs them is known to log no
+    other total, and each of them is known."""
+    names = without_twins(next((row.values for row in rows if row.phase == "train"), ()))
+    known = best_for(names)
+    if known.total != SUM:
+        return rows
+    losses = [name for name in names if is_component(name) and known.of(name).loss]
+    if not losses or not all(map(known.known, losses)):
         return rows
     return (
         replace(row, values={**row.values, SUM: sum(row.values[name] for name in losses)})

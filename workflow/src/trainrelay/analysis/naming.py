@@ -15,13 +15,14 @@ UNSCALED = "_unscaled"
 # The total, and numbers of the trainer loop: no components of the loss.
 BOOKKEEPING = frozenset(
     {"loss", "grad_norm", "time", "data_time", "data", "memory", "max mem", "eta", "epoch", "iter", "step"}
+    | {"eta_seconds", "rank_data_time"}
 )
 SUM = "sum of losses"  # a total that no log has: what is logged adds up to it
 _TOTALS = ("loss", "total_loss", "train_loss", "training_loss", "loss_total")
 _LOSS = re.compile(r"loss(?!_?scal)", re.IGNORECASE)  # the scale of a loss scaler is none
 _ADVERSARIAL = re.compile(
-    r"(.*[\W_])?(g|d|gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value)"
-    r"([\W_].*)?",
+    r"(.*[\W_])?(gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value[\W_]?loss"
+    r"|[gd][\W_]?loss|loss[\W_]?[gd])([\W_].*)?|(.*/)?[gd][\W_].*",
     re.IGNORECASE,
 )
 OVERALL_SCORES = ("NDS", "mAP", "mIoU")

@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.analysis import SHARE, BeginsAgain, RowSeen, analyze, follow, naming
+from trainrelay.analysis import SHARE, BeginsAgain, DescribedLines, RowSeen, analyze, follow, naming
 from trainrelay.records import Log, Row
 from trainrelay.system.say import answer
 
 MOST_SHOWN = 6
 
 
-def run(log: Path) -> None:
+def run(log: Path, own: DescribedLines | None) -> None:
     """Until Ctrl-C."""
     with suppress(KeyboardInterrupt):
         while True:
             try:
-                follow(log, _Follower().look)
+                follow(log, _Follower().look, own)
                 time.sleep(1)  # a packed log that was cut has an end
             except BeginsAgain:
                 answer(f"{log} begins again")

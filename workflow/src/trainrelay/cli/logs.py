@@ -16,6 +16,7 @@ from trainrelay.analysis import (
     DescribedLines,
     compare,
     count,
+    ended,
     explain_words,
     logs_of,
     not_judged,
@@ -52,7 +53,7 @@ def analyze(arguments: argparse.Namespace) -> None:
     if way == "--follow":
         from trainrelay.cli.follow import run  # noqa: PLC0415 - not for a log that has ended
 
-        run(arguments.logs[0])
+        run(arguments.logs[0], _described(arguments, arguments.logs))
         return
     judge = {"--stage": _of_stage, "--compare": _compare, "": _of_logs}[way]
     found, plain, markdown = judge(arguments)
@@ -119,14 +120,15 @@ def _described(arguments: argparse.Namespace, logs: Sequence[Path]) -> Described
     if not arguments.configfile.exists():
         return None
     from trainrelay.cli.common import configured  # noqa: PLC0415 - not for a log alone
-    from trainrelay.operations.analyze import described_lines, use_knowledge  # noqa: PLC0415
+    from trainrelay.operations.analyze import described_lines  # noqa: PLC0415
+    from trainrelay.preflight.knowledge import refuse_wrong_knowledge  # noqa: PLC0415
 
     own = config = None
     with suppress(UserError):
         config = configured(arguments)
         own = described_lines(config, logs)
     if config:
-        use_knowledge(config)
+        refuse_wrong_knowledge(config)
     return own
 
 
@@ -145,14 +147,18 @@ def _on_disk(logs: Sequence[Path]) -> list[Path]:
 
 
 def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
-    """Of the logs of one training, by the lines that the config describes where no format is known."""
+    """Of the logs of one training; where no format is known by the lines that the config describes, else no
+    more than how it ended."""
     files = [file for log in logs for file in logs_of(log)]
     try:
         return read(files)
     except UnknownLogError:
-        if own is None:
-            raise
-        return read(files, own=own)
+        with suppress(UnknownLogError):
+            if own:
+                return read(files, own=own)
+        if log := ended(files):
+            return log
+        raise
 
 
 def _judged(logs: Sequence[Path], whole: bool = False, own: DescribedLines | None = None) -> Analysis:
@@ -194,7 +200,8 @@ def explain(arguments: argparse.Namespace) -> None:
         raise LogError(str(error).replace("trainrelay analyze LOG", "trainrelay explain LOG")) from error
     if found is None:
         raise UserError(
-            f"{logs[-1]} has no training line yet, so there is nothing to explain; for a single metric,"
+            f"{logs[-1]} has no training line yet, or lines that no knowledge file describes,"
+            " so there is nothing to explain; for a single metric,"
             " run: trainrelay explain METRIC"
         )
     print_markdown(explanation_markdown(Path(logs[-1]).name, found))

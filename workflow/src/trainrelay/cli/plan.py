@@ -18,6 +18,7 @@ from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.preflight.cluster import chain_limit, partition_checks, slurmctld_check
+from trainrelay.preflight.knowledge import refuse_wrong_knowledge
 from trainrelay.slurm import Request
 from trainrelay.slurm.ask import could_start, installed
 from trainrelay.slurm.cluster import JobLimits, Partition, job_limits, partitions
@@ -33,7 +34,7 @@ Starts = Mapping[str, str]  # by RUN/STAGE: when it could start
 
 def run(arguments: argparse.Namespace) -> None:
     """Print every stage's state, reason, price and exact command; UserError where one is refused."""
-    config = configured(arguments)
+    refuse_wrong_knowledge(config := configured(arguments))
     named = [at.name for at in named_stages(config, arguments.which)]
     spelled = functools.partial(with_configfile, configfile=arguments.configfile)
     plans = [p for p in plan(config) if p.at.name in named]

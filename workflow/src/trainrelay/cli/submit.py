@@ -14,6 +14,7 @@ from trainrelay.controller.job import ControllerJob, sbatch_options
 from trainrelay.controller.run import control as run_controller
 from trainrelay.operations.submit import controller_job, log_of, refuse_submission
 from trainrelay.operations.submit import submit as submit_job
+from trainrelay.preflight.knowledge import refuse_wrong_knowledge
 from trainrelay.system.files import make_folder
 from trainrelay.system.hints import DEFAULT_CONFIGFILE, TYPED_VARIABLE, typed
 from trainrelay.system.say import answer, say
@@ -22,6 +23,7 @@ from trainrelay.system.say import answer, say
 def submit(arguments: argparse.Namespace) -> None:
     """Submit the controller, and say how to follow and to stop it; Refusal where one is there already."""
     config, configfile = configured(arguments), arguments.configfile
+    refuse_wrong_knowledge(config)
     refuse_submission(config, arguments.snakemake)
     job = job_of(arguments)
     make_folder(Path(config.out))

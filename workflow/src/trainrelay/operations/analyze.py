@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from trainrelay.analysis import DescribedLines, Knowledge, analyze, learn, not_judged, read, to_json
-from trainrelay.config import Config, load_as
+from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
+from trainrelay.config import Config
 from trainrelay.errors import LogError, UnknownLogError
+from trainrelay.preflight.knowledge import use_knowledge
 from trainrelay.records import Analysis, CheckpointFacts, Expectation, Log
 from trainrelay.report import analysis_markdown
 from trainrelay.system.files import write_bytes, write_json
@@ -50,14 +51,15 @@ def merged_series(stages: Iterable[StageContext]) -> Iterator[dict[str, object]]
             yield {**place, **row.values, **place}
 
 
-def use_knowledge(config: Config) -> None:
-    """What your own files say of metrics, from here on; ConfigError names each mistake."""
-    learn(load_as(Knowledge, Path(path), "docs/judgement.md") for path in config.knowledge)
+def leave_out_wrong_knowledge(config: Config) -> None:
+    """Your own files from here on: one that was spoilt while it trained keeps nothing from being judged."""
+    for error in use_knowledge(config):
+        say(f"warning: judged without it: {error}")
 
 
 def judge_stage(facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
-    use_knowledge(facts.at.config)
+    leave_out_wrong_knowledge(facts.at.config)
     try:
         return analyze(read_stage(facts), _expectation(facts))
     except UnknownLogError as error:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from trainrelay.config import Config, Site, load_site
 from trainrelay.controller.job import sbatch_options
-from trainrelay.errors import ConfigError, SlurmError
-from trainrelay.operations.analyze import use_knowledge
+from trainrelay.errors import SlurmError
 from trainrelay.operations.submit import controller_job
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
@@ -23,6 +22,7 @@ from trainrelay.preflight.cluster import (
 )
 from trainrelay.preflight.folders import folder_checks, mounts
 from trainrelay.preflight.interpreter import interpreter_check
+from trainrelay.preflight.knowledge import use_knowledge
 from trainrelay.preflight.sample_log import sample_check
 from trainrelay.slurm import Request
 from trainrelay.slurm.ask import installed
@@ -38,9 +38,7 @@ _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network f
 
 def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iterator[tuple[str, CheckResult]]:
     """Each finding and what it is about; "": all of it."""
-    try:
-        use_knowledge(config)
-    except ConfigError as error:
+    for error in use_knowledge(config):
         yield "", CheckResult("fix", f"{error.source}: {'; '.join(error.problems)}")
     yield from _interpreter_checks(where)
     yield from _code_checks(where)

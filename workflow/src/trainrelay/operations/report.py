@@ -18,7 +18,7 @@ import orjson
 from trainrelay.analysis import analyze, from_json, read
 from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import LogError, TrainrelayError, UserError
-from trainrelay.operations.analyze import judge_stage, use_knowledge
+from trainrelay.operations.analyze import judge_stage, leave_out_wrong_knowledge
 from trainrelay.records import Analysis, Overview, Progress, RunReport, StageReport, Training
 from trainrelay.report import overview_html, run_html
 from trainrelay.system.files import content, make_folder, read_once, reading, write_bytes
@@ -33,6 +33,7 @@ from trainrelay.training.plan import retrain_accepted
 from trainrelay.training.retention import explained
 
 _MOST_LINES, _MOST_BYTES = 20, 16384  # of the end of a log
+_HEAD_BYTES = 200  # in which a page says that it is one
 
 
 def write_reports(config: Config, *runs: str) -> None:
@@ -87,6 +88,10 @@ def write_page(path: Path, judged: Sequence[tuple[str, Analysis]]) -> Path:
         for name, one in judged
     )
     made = {"written at": _now(), "trainrelay": version("trainrelay")}
+    if path.exists():
+        with reading(path) as file:
+            if (head := file.read(_HEAD_BYTES)) and b"<html" not in head:
+                raise UserError(f"{path} is no page, so it is not overwritten; name another file")
     title = judged[0][0] if len(judged) == 1 else f"{len(judged)} logs"
     return _write(path, run_html(RunReport(title, tuple(stages), made)))
 
@@ -107,7 +112,7 @@ def _write(path: Path, page: str) -> Path:
 
 
 def _stages(config: Config, run_name: str) -> tuple[StageReport, ...]:
-    use_knowledge(config)
+    leave_out_wrong_knowledge(config)
     return tuple(_stage(StageContext(config, run_name, stage)) for stage in config.in_order(run_name))
 
 

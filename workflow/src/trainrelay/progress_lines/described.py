@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import regex
@@ -42,8 +43,8 @@ USUAL_BY_ITERATION = (
     rf"^step (?P<iter>\d{{1,9}}): train loss {NUMBER}, val loss (?P<val_loss>{NUMBER})",
 )
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
-_SLOW_S = 0.2  # of CPU time for one pattern and line: a thousand times what others take
-_MOST_SLOW = 3  # lines: a pattern that is slow on so many is left out
+_SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
+_MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
@@ -88,17 +89,25 @@ def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float
     return trained, evaluated
 
 
+@cache
 def compiled(pattern: str) -> Any:
     """A pattern of the user's; ValueError says what is wrong with it."""
     try:
-        found = regex.compile(pattern)
-    except regex.error as error:
+        return regex.compile(pattern)
+    except (regex.error, OverflowError, RecursionError) as error:
         raise ValueError(f"is no regular expression: {error}") from None
-    if not found.groupindex:
-        raise ValueError(
-            "has no named group; write (?P<epoch>..), (?P<iter>..), (?P<loss>..) around the numbers"
-        )
-    return found
+
+
+def found_in(text: str, pattern: str, slow: Counter[str], *, whole: bool = False) -> Any:
+    """The first match of a pattern of the user's, or that with the whole text. None also where it takes too
+    long, which `slow` counts, and once it took too long on three."""
+    form = compiled(pattern)
+    try:
+        ask = form.fullmatch if whole else form.search
+        return ask(text, timeout=_SLOW_S) if slow[pattern] < _MOST_SLOW else None
+    except TimeoutError:
+        slow[pattern] += 1
+        return None
 
 
 class LineReader:
@@ -180,16 +189,13 @@ class PatternReader(LineReader):
 
     def __init__(self, patterns: Sequence[str], iters: int | None = None) -> None:
         super().__init__(iters)
-        self._patterns = [(pattern, compiled(pattern)) for pattern in patterns]
+        self._patterns = [pattern for pattern in patterns if compiled(pattern)]  # an error now, not later
 
     def _said(self, line: str) -> Mapping[str, object]:
-        for pattern, form in self._patterns:
-            try:
-                if self.slow[pattern] < _MOST_SLOW and (found := form.search(line, timeout=_SLOW_S)):
-                    self.matched.add(pattern)
-                    return dict(found.groupdict())
-            except TimeoutError:
-                self.slow[pattern] += 1
+        for pattern in self._patterns:
+            if found := found_in(line, pattern, self.slow):
+                self.matched.add(pattern)
+                return dict(found.groupdict())
         return {}
 
 

@@ -75,6 +75,10 @@ class Marker:
     iteration: int | None = None
 
 
+UNKNOWN = "unknown"
+"""The format of a log of which no line is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """All logs of one training as one table; overlaps after a resume are resolved, later wins.

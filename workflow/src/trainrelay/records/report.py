@@ -162,6 +162,7 @@ class Analysis:
     untrained: int = 0  # starts that ended before they logged anything; no segments
     epochs_only: bool = False  # as in Log: steps are epochs
     by_iteration: bool = False  # the trainer counts iterations and no epochs
+    step_s: float | None = None  # the median time of a step; null: the log does not say
     explanation: Explanation | None = None  # what the numbers mean
     curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
 

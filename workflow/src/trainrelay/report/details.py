@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from statistics import median
 
 from trainrelay.analysis import count, grouped
 from trainrelay.records import (
@@ -18,9 +17,8 @@ from trainrelay.records import (
     SlurmRun,
     StageReport,
 )
-from trainrelay.report.formatting import file_size, is_usable, utc
+from trainrelay.report.formatting import file_size, utc
 
-_TIMED = ("mmcv-", "mmengine-", "metriclogger-")  # in these formats `time` is seconds per iteration
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
     "epoch": "Means of training epochs",
@@ -37,10 +35,7 @@ def steps_per_epoch(analysis: Analysis) -> int | None:
 
 def trained_s(analysis: Analysis) -> float | None:
     """About how long the iterations of a log took, by their median time; None where it tells none."""
-    known = analysis.format.startswith(_TIMED)
-    curve = analysis.curves.get("train", {}).get("time", []) if known else []
-    times = [value for _, value in curve if is_usable(value) and value > 0]
-    return median(times) * analysis.iterations if times else None
+    return analysis.step_s * analysis.iterations if analysis.step_s else None
 
 
 def tables(analysis: Analysis) -> list[tuple[str, Mapping[str, MetricSummary], list[list[str]]]]:

@@ -59,7 +59,10 @@ def _template(*needed: str, others: tuple[str, ...] = ()) -> Callable[[str], str
 
 
 def _pattern(text: str) -> str:
-    compiled(text)
+    if not compiled(text).groupindex:
+        raise ValueError(
+            "has no named group; write (?P<epoch>..), (?P<iter>..), (?P<loss>..) around the numbers"
+        )
     return text
 
 

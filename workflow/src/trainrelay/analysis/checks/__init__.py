@@ -7,7 +7,7 @@ import yaml
 
 from trainrelay.analysis.case import Check
 from trainrelay.analysis.checks.auxiliary import auxiliary, balance
-from trainrelay.analysis.checks.components import components, lost_terms
+from trainrelay.analysis.checks.components import components, lost_terms, slow_patterns
 from trainrelay.analysis.checks.convergence import convergence, divergence, plateau, spikes
 from trainrelay.analysis.checks.finiteness import clamped_infinity, negative_cross_entropy, non_finite
 from trainrelay.analysis.checks.grad_norm import grad_norm
@@ -51,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     gaps,
     backend,
     attempts,
+    slow_patterns,
 )
 
 UNLESS: Mapping[str, str] = yaml.safe_load(

@@ -10,6 +10,7 @@ from statistics import median
 from trainrelay.analysis.case import Case, Column, Family
 from trainrelay.analysis.checks.causes import as_one, one_per_cause
 from trainrelay.analysis.checks.validation_metric import measured
+from trainrelay.analysis.knowledge.model import slow
 from trainrelay.analysis.numbers import (
     JITTERS,
     NOTICEABLE,
@@ -103,6 +104,14 @@ def _finding(
         "members": len(family.members),
     }
     return Finding("components", severity, message, family.metric, None, {**about, **evidence}, advice)
+
+
+def slow_patterns(case: Case) -> Iterator[Finding]:
+    """Patterns of knowledge files that were left out, so that the metrics that they describe are unknown."""
+    for pattern in sorted(slow) if case.names else ():
+        message = f"A knowledge file's pattern takes too long on some names of metrics: {pattern}."
+        advice = "Repeat less within repetitions: not (a+)+; what it describes was taken for unknown."
+        yield Finding("slow-patterns", "info", message, advice=advice)
 
 
 @one_per_cause

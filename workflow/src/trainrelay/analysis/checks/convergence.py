@@ -154,14 +154,15 @@ def _where(case: Case, points: int, at: int) -> str | None:
 
 def _calm(case: Case, total: str, values: list[float]) -> list[float]:
     """The values, but spikes of a few lines as what was usual before: a hump lasts, as whole epochs do."""
-    if values is not case.column(total).values or case.log.epochs_only:
+    every = case.column(total).values
+    if values is not case.column(total).finite or case.log.epochs_only:
         return values
-    calm, found = [*values], _spiking(case, total)
+    calm, found = [*every], _spiking(case, total)
     for _, run in groupby(enumerate(found), key=lambda one: one[1] - one[0]):
         lines = [at for _, at in run]
         for at in lines if len(lines) <= min(SPIKE_LINES, SPIKE_PART * len(values)) else ():
             calm[at] = found[at]
-    return calm
+    return [level for level, value in zip(calm, every, strict=True) if math.isfinite(value)]
 
 
 def _hump(values: list[float], noise: float) -> tuple[tuple[float, float, float], int] | None:
@@ -222,6 +223,9 @@ def convergence(case: Case) -> Iterator[Finding]:
     if found.points < found.points_to_judge:
         few = f"{_dropped(found)} (only {found.points} points to judge by)."
         yield _finding(found, "info", few, enough=False)
+    elif (logged := case.column(found.metric).values) and not any(logged):
+        advice = "torch.nan_to_num turns NaN into exactly 0.0, and batches without a target give it, too."
+        yield _finding(found, "warning", "The total loss is exactly 0.0 throughout.", advice)
     elif reduction(found.start, found.now) < FALL:
         message = f"The total loss does not fall: {text(found.start)} at the start, {text(found.now)} now."
         yield _finding(found, "warning", message, DOES_NOT_FALL)

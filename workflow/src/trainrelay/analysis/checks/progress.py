@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import capital, count
 from trainrelay.progress_lines.causes import end_of
-from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity, advice
+from trainrelay.records import STOPPED, UNKNOWN, Finding, Marker, Progress, Severity, advice
 
 
 def progress(case: Case) -> Iterator[Finding]:
@@ -39,14 +39,18 @@ def _no_rows(case: Case, came: Progress) -> Finding:
     error = case.last_error
     what = "The training" if case.by_iteration else f"Epoch {came.epoch}"
     said = f"{what} was validated or saved, but no training row was logged{_cause(case)}"
+    none = "No iteration was logged" if case.log.format != UNKNOWN else "No line of the log is known"
+    end = end_of(error.text) if error else "trainer-bug"
     return Finding(
         "progress",
         "warning" if came.epoch else "critical",
-        f"{said if came.epoch else 'No iteration was logged'}{_ended_with(error)}.",
+        f"{said if came.epoch else none}{_ended_with(error)}.",
         evidence=_error(error),
         advice="Let the trainer log at least once per epoch, so that its losses can be judged."
         if came.epoch
-        else "Read the end of the trainer's log, fix the cause and run the same command again.",
+        else "Read the end of the trainer's log, fix the cause and run the same command again."
+        if end == "trainer-bug"
+        else f"{capital(advice(end))}.",
         blocking=not came.epoch,
     )
 

@@ -10,6 +10,7 @@ from itertools import combinations
 from statistics import median
 
 from trainrelay.analysis.case import Case, Means, kept
+from trainrelay.analysis.knowledge.model import matching
 from trainrelay.analysis.naming import earlier_layers, is_loss, overall_score
 from trainrelay.analysis.numbers import (
     FALL,
@@ -124,7 +125,7 @@ def measured(case: Case, group: str) -> bool:
 
 def learns(case: Case, pattern: str = ".*") -> bool:
     """Whether a score for which up is better rose clearly above its first value."""
-    scores = (one for one in _courses(case) if one.sign > 0 and re.fullmatch(pattern, one.name))
+    scores = (one for one in _courses(case) if one.sign > 0 and matching(pattern, one.name))
     return any(one.points[one.best][1] > (1 + LEARNED) * max(0.0, one.points[0][1]) for one in scores)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 
 from trainrelay.analysis.explain.groups import about, zero_words
 from trainrelay.analysis.knowledge import every
-from trainrelay.analysis.knowledge.model import Knowledge, KnownSign, Meaning, PrintedField
+from trainrelay.analysis.knowledge.model import Knowledge, KnownSign, Meaning, PrintedField, matching
 from trainrelay.analysis.naming import split
 from trainrelay.errors import UserError
 from trainrelay.records import Explained, Explanation, Section
@@ -45,7 +44,7 @@ def _heading(knowledge: Knowledge, word: str) -> str:
 
 
 def _asked(field: PrintedField, word: str) -> bool:
-    return any(re.fullmatch(pattern, word.strip(), re.IGNORECASE) for pattern in field.words)
+    return any(matching(f"(?i:{pattern})", word.strip()) for pattern in field.words)
 
 
 def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
@@ -76,7 +75,7 @@ def _place(word: str, meaning: Meaning) -> Iterator[tuple[str, str]]:
 
 
 def _concerns(sign: KnownSign, word: str) -> bool:
-    return any(pattern and re.fullmatch(pattern, word) for pattern in (*sign.falls, sign.about))
+    return any(pattern and matching(pattern, word) for pattern in (*sign.falls, sign.about))
 
 
 def _unknown(word: str) -> str:

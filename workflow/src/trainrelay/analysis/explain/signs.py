@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -11,7 +10,7 @@ from trainrelay.analysis.checks.convergence import levels
 from trainrelay.analysis.checks.finiteness import cross_entropies
 from trainrelay.analysis.checks.scaling import scales
 from trainrelay.analysis.explain.groups import trend
-from trainrelay.analysis.knowledge.model import KnownSign
+from trainrelay.analysis.knowledge.model import KnownSign, matching
 from trainrelay.analysis.numbers import text
 from trainrelay.analysis.progression import progression
 from trainrelay.records import Finding, Section, Sign
@@ -35,8 +34,7 @@ def _sign(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Sign:
 
 def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
     """A warning or critical finding makes a warning sign, and unmakes a good one."""
-    about = re.compile(sign.about or ".*", re.DOTALL)
-    found = [one for one in findings if one.check in sign.checks and about.fullmatch(one.metric or "")]
+    found = [one for one in findings if one.check in sign.checks and _concerned(sign, one)]
     warnings = [one for one in found if one.severity != "info"]
     if warnings:
         more = f" ({len(warnings) - 1} more)" if len(warnings) > 1 else ""
@@ -71,10 +69,14 @@ def _falls(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
     return all(fell), "; ".join(said) + "."
 
 
+def _concerned(sign: KnownSign, found: Finding) -> bool:
+    return not sign.about or bool(matching(sign.about, found.metric or ""))
+
+
 def _matching(case: Case, pattern: str) -> list[str]:
     if pattern == "loss":
         return [case.total] if case.total else []
-    return [name for name in case.names if re.fullmatch(pattern, name)]
+    return [name for name in case.names if matching(pattern, name)]
 
 
 def _negative(findings: Sequence[Finding], sign: KnownSign) -> bool:

@@ -8,7 +8,7 @@ from importlib import resources
 
 import yaml
 
-from trainrelay.analysis.knowledge.model import Knowledge
+from trainrelay.analysis.knowledge.model import Knowledge, slow
 from trainrelay.analysis.naming import split
 
 
@@ -28,6 +28,7 @@ _own: list[Knowledge] = []
 def learn(files: Iterable[Knowledge]) -> None:
     """Has your own files laid over those of the package, in all that follows."""
     _own[:] = files
+    slow.clear()
     _titles.cache_clear()
 
 
@@ -68,4 +69,7 @@ def grouped(metrics: Iterable[str]) -> dict[str, dict[str, list[str]]]:
 
 def of_format(form: str) -> Knowledge:
     """What is known of a log format: the fields of its lines, and what holds of every training."""
-    return next((knowledge for knowledge in packaged() if form in knowledge.formats), Knowledge())
+    found = Knowledge()
+    for knowledge in (one for one in reversed(every()) if form in one.formats):
+        found = knowledge.over(found)
+    return found

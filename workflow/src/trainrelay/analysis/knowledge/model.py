@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from trainrelay.analysis.naming import UNSCALED, is_adversarial, is_loss, split
 from trainrelay.analysis.numbers import text
+from trainrelay.progress_lines.described import compiled, found_in
 
 Zero = Literal["never", "stage 1", "switch", "often", "always"]
 
 
+slow: Counter[str] = Counter()  # on how many names each pattern took too long
+
+
+def matching(pattern: str, name: str) -> Any:
+    """The match of a file's pattern with a whole name, which is short."""
+    return (
+        found_in(name, pattern, slow, whole=True)
+        if _may_stall(pattern)
+        else compiled(pattern).fullmatch(name)
+    )
+
+
+@cache
+def _may_stall(pattern: str) -> bool:
+    """Whether it repeats a group, or so much that a name of 200 characters takes long: time is looked at
+    then, which takes seven times as long as a usual match."""
+    return re.search(r"\)[*+{]|(?:[*+?{].*){4}", pattern, re.DOTALL) is not None
+
+
 def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"is no regular expression: {error}") from None
+    compiled(pattern)
     return pattern
 
 
@@ -145,7 +164,7 @@ class Knowledge(_Frozen):
         is given."""
         own = () if self.formats else (meaning.pattern for meaning in self.metrics)
         patterns = self.recognised_by or tuple(own)
-        return sum(any(re.fullmatch(pattern, name) for pattern in patterns) for name in names)
+        return sum(any(matching(pattern, name) for pattern in patterns) for name in names)
 
     def of(self, name: str) -> Meaning:
         """What a metric means; by its name alone if the file does not have it."""
@@ -154,7 +173,7 @@ class Knowledge(_Frozen):
     def known(self, name: str) -> Meaning | None:
         """What the file has on a metric."""
         for meaning in self.metrics:
-            if match := re.fullmatch(meaning.pattern, name):
+            if match := matching(meaning.pattern, name):
                 return _filled(meaning, match)
         return None
 
@@ -173,14 +192,14 @@ class Knowledge(_Frozen):
                 "groups": {**self.groups, **other_groups},
                 "metrics": (*self.metrics, *base.metrics),
                 "coefficients": {**base.coefficients, **self.coefficients},
-                "progress": tuple(own_fields.get(field.key, field) for field in base.progress),
+                "progress": (*(own_fields.pop(f.key, f) for f in base.progress), *own_fields.values()),
                 "concepts": (*self.concepts, *(c for c in base.concepts if c.key not in own_concepts)),
                 **{key: getattr(self, key) or getattr(base, key) for key in ONE_OF},
             }
         )
 
 
-def _filled(meaning: Meaning, match: re.Match[str]) -> Meaning:
+def _filled(meaning: Meaning, match: Any) -> Meaning:
     """With a family, and what the pattern's first group matched in place of `{1}`."""
     first = (match[1] or "") if match.re.groups else ""
     family, label = (text.replace("{1}", first) for text in (meaning.family or match[0], meaning.label))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from trainrelay.errors import LogError
 from trainrelay.text import hidden
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
@@ -22,6 +23,7 @@ _METRIC = re.compile(r"mAP|mIoU|mDice|[aA]cc|AP\b|AR\b|AUC|PCK|EPE|NDS|precision
 NAME_LIMIT = 200
 TEXT_LIMIT = 500
 RECORDS_LIMIT = 1_000  # records in one line, where processes write over each other
+WHOLE_LIMIT = 1 << 26  # characters of a JSON value; parsed it takes about ten times as many bytes
 
 
 def strip_escapes(line: str) -> str:
@@ -92,6 +94,19 @@ def json_object(line: str) -> dict[str, Any] | None:
             found = loads(line)
             return found if isinstance(found, dict) else None
     return None
+
+
+def whole(lines: Iterable[str]) -> str:
+    """The text of a JSON value over many lines; LogError where it would fill the memory."""
+    text, chars = list[str](), 0
+    for line in lines:
+        text.append(line)
+        if (chars := chars + len(line)) > WHOLE_LIMIT:
+            raise LogError(
+                f"a JSON list of more than {WHOLE_LIMIT >> 20} million characters cannot be read at once;"
+                " write an object per line, as by jq -c '.[]' FILE (of trainer_state.json: '.log_history[]')"
+            )
+    return "".join(text)
 
 
 def json_objects(text: str) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainrelay.analysis.readers.assemble import table
-from trainrelay.analysis.readers.events import RowSeen
-from trainrelay.analysis.readers.read import check, detect, read, read_lines
+from trainrelay.analysis.readers.events import Format, RowSeen
+from trainrelay.analysis.readers.read import FORMATS, check, detect, read, read_lines
 from trainrelay.analysis.readers.segments import Collector
 from trainrelay.errors import LogError
 from trainrelay.records import Log, Row
@@ -21,10 +21,12 @@ class BeginsAgain(Exception):
     """The file is another one, or shorter than it was."""
 
 
-def follow(path: Path, look: Callable[[Sequence[RowSeen | Row], Callable[[], Log]], None]) -> None:
+def follow(
+    path: Path, look: Callable[[Sequence[RowSeen | Row], Callable[[], Log]], None], own: Format | None = None
+) -> None:
     """Reads until Ctrl-C; BeginsAgain where the file is replaced or cut. Calls `look` when all that is there
     was read, at first with the newest row, and then every EVERY_S with the rows that came, and what makes
-    the table so far."""
+    the table so far. `own`: the lines that the user describes, where no other format is known."""
     check(path)
     collected, begun, size = Collector(), path.stat().st_ino, -1
     told, fresh, due_s = -1, False, 0.0
@@ -34,7 +36,7 @@ def follow(path: Path, look: Callable[[Sequence[RowSeen | Row], Callable[[], Log
         return next((one.rows for one in reversed(collected.segments) if one.rows), [])
 
     def so_far() -> Log:  # some formats tell nothing before the whole file is read
-        return table(form.name, (str(path),), collected) if form and rows() else read([path])
+        return table(form.name, (str(path),), collected) if form and rows() else read([path], own=form)
 
     def came() -> Sequence[RowSeen | Row]:
         nonlocal told
@@ -64,8 +66,9 @@ def follow(path: Path, look: Callable[[Sequence[RowSeen | Row], Callable[[], Log
         time.sleep(EVERY_S)
         return grown
 
-    form = detect(path)
+    formats = (*FORMATS, own) if own else FORMATS
+    form = detect(path, formats)
     while form is None:
-        form = detect(path) if wait(True) else None
+        form = detect(path, formats) if wait(True) else None
     for event in form.events(read_lines(path, wait, [form])):
         collected.add(event)

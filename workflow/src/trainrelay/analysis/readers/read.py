@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from trainrelay.analysis.readers.assemble import assemble
-from trainrelay.analysis.readers.clean import clean, json_object, json_objects
+from trainrelay.analysis.readers.clean import clean, json_object, json_objects, whole
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Format
 from trainrelay.analysis.readers.metriclogger_json import MetricLoggerJson
@@ -46,7 +46,7 @@ READS = ", ".join(form.title for form in FORMATS)
 def read(
     paths: Sequence[Path],
     within: Mapping[Path, tuple[int, int]] | None = None,
-    own: DescribedLines | None = None,
+    own: Format | None = None,
 ) -> Log:
     """All logs of one training, oldest first, as one table; by `own` where the user describes their lines.
 
@@ -152,7 +152,7 @@ def read_lines(
     first = list(islice(_lines(path, None), _PROBE_LINES))
     lines = _lines(path, wait)
     if wait is None and _LIST.match("".join(first)):
-        yield from (json.dumps(one) + "\n" for one in json_objects("".join(lines)))
+        yield from (json.dumps(one) + "\n" for one in json_objects(whole(lines)))
         return
     bare = _wrappings([line for line in first if line.strip()], formats)
     yield from (reduce(lambda said, without: without(said), bare, line) for line in lines) if bare else lines

@@ -130,7 +130,7 @@ class Collector:
             self.segments[-1].epoch = row.epoch
         elif row.by_iteration and not row.max_iters and (saved := self.segments[-1].saved):
             # It counts batches of the validation, and the training's newest line may be older.
-            row = replace(row, iteration=saved, max_iters=saved)
+            row = replace(row, iteration=max(saved, self.segments[-1].at[1]), max_iters=saved)
         if not self.segments[-1].rows:
             self._train_first(self.segments[-1])
         if not isinstance(row.values, Numbers):

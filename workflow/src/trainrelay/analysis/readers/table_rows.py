@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, pairwise
 
-from trainrelay.analysis.readers.clean import json_object, json_objects, metric_name
+from trainrelay.analysis.readers.clean import json_object, json_objects, metric_name, whole
 from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
@@ -96,7 +96,7 @@ class TrainerState:
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """A row for each object of the list."""
-        text = "".join(lines)
+        text = whole(lines)
         state = json_object(text) or {}
         history = state.get("log_history")
         if not isinstance(history, list):
