@@ -2,6 +2,11 @@
 
 import sys
 
-from trainrelay.cli import main
+try:
+    from trainrelay.cli import main
 
-sys.exit(main())
+    status = main()
+except KeyboardInterrupt:  # while that was being loaded: nothing has begun
+    print("trainrelay: Stopped.", file=sys.stderr)
+    status = 75
+sys.exit(status)
