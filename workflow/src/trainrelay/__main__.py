@@ -2,11 +2,13 @@
 
 import sys
 
+from trainrelay.system.say import say
+
 try:
     from trainrelay.cli import main
 
     status = main()
 except KeyboardInterrupt:  # while that was being loaded: nothing has begun
-    print("trainrelay: Stopped.", file=sys.stderr)
+    say("Stopped.")
     status = 75
 sys.exit(status)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from snakemake_executor_plugin_submitit.resources import delay_within
 from trainrelay.errors import SlurmError
 from trainrelay.records import EndClass, SlurmRun
-from trainrelay.slurm import own_run
+from trainrelay.slurm import delay_within, own_run
 from trainrelay.slurm.ask import seconds, shown_job
 
 # Under a preemption with a grace of 20 s the record of the end must still be written.
