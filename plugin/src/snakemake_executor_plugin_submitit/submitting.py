@@ -73,14 +73,9 @@ class Submitter:
         with self._busy:
             if self.ended:
                 return
-            asked = job.order
-            try:
-                job_id = self._accepted(job, asked)
-            except LimitError:
-                job.order = asked  # with all of its legs the next time
-                raise
+            job_id = self._accepted(job, job.asked)
             self.limit.eased()
-            legs, most = job.order.request.legs, asked.request.legs
+            legs, most = job.order.request.legs, job.asked.request.legs
             fewer = f" with {legs} of {most} legs: a limit on submitted jobs" if legs < most else ""
             self._begin(job, job_id, f"submitted{fewer}")
 

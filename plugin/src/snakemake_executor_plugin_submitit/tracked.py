@@ -33,6 +33,9 @@ class TrackedJob:
     lost: BaseException | None = None  # why a submission had no answer: it may still become a job
     lost_s: float = 0.0  # when
 
+    def __post_init__(self) -> None:
+        self.asked = self.order  # with all of its legs, at each submission again
+
     @property
     def name(self) -> str:
         """For the user."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +18,30 @@ def test_train_and_promote_import_neither_analysis_nor_report() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+SIGNALS_ITSELF = """\
+import os, signal, sys
+
+class AtTheImport:
+    def find_spec(self, name, *_):
+        if name == "trainrelay.cli.arguments":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, AtTheImport())
+"""
+
+
+@pytest.mark.process
+def test_a_ctrl_c_while_it_is_being_loaded_is_one_sentence(tmp_path: Path) -> None:
+    """Which takes seconds where a machine has too much to do."""
+    (tmp_path / "sitecustomize.py").write_text(SIGNALS_ITSELF)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "trainrelay", "train", "r/s"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (75, "", "trainrelay: Stopped.\n")

@@ -17,6 +17,7 @@ from trainrelay.config import SITE_VARIABLE, load_site
 from trainrelay.errors import ConfigError, Diverged, Interrupted, NoProgress, TrainrelayError, UserError
 from trainrelay.records import Notice
 from trainrelay.supervise import session
+from trainrelay.system.files import append
 from trainrelay.training import notify, state
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
@@ -156,6 +157,37 @@ def test_a_fallback_is_told_while_it_trains(toy: Project, monkeypatch: pytest.Mo
 
 def test_a_stop_that_a_requeue_continues_is_not_told(toy: Project) -> None:
     notify.tell(StageContext(toy.config(), "r", "s"), Interrupted("time limit"))
+    assert toy.told() == []
+
+
+@pytest.mark.parametrize("error", [Interrupted("time limit"), UserError("the same")])
+def test_a_job_that_ended_by_itself_before_an_attempt_was_not_killed(
+    toy: Project, error: TrainrelayError
+) -> None:
+    """Nor is one taken for killed whose end in these words was told before what came last."""
+    at = StageContext(toy.config(), "r", "s")
+    notify.tell(at, error)
+    append(at.paths.supervision / "told", b"x on gloo")
+    before = toy.told()
+    began_s = time.time() - 1
+    notify.tell(at, error)
+    notify.tell_of_failed_job(at, began_s)
+    assert toy.told() == before
+    notify.tell_of_failed_job(at, time.time() + 1)
+    assert "out of memory, cancelled" in toy.told()[-1].text
+
+
+def test_a_signal_before_a_supervisor_listens_is_no_killed_job(
+    toy: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: StageContext) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verbs, "train_stage", stopped)
+    began_s = time.time() - 1
+    with pytest.raises(KeyboardInterrupt):
+        toy.run("train")
+    notify.tell_of_failed_job(StageContext(toy.config(), "r", "s"), began_s)
     assert toy.told() == []
 
 

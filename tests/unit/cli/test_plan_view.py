@@ -352,11 +352,19 @@ def test_a_resume_that_the_trainers_torch_refuses_is_noted(
 
 
 def test_a_backend_that_one_rank_cannot_be_told_is_noted(disk: OnDisk, undeclared: Config) -> None:
-    """With more ranks it is refused."""
+    """With more ranks it is refused; on the CPU one rank is started as no distributed training."""
     data = undeclared.model_dump(mode="json", by_alias=True)
-    data["runs"]["r"]["trainer"]["nproc_per_node"] = 1
+    data["runs"]["r"]["trainer"] |= {"nproc_per_node": 1, "device": "cuda"}
+    for stage in data["runs"]["r"]["stages"].values():
+        stage["resources"]["gpu"] = 1
+
+    def notes() -> tuple[str, ...]:
+        return stage_plan(StageContext(parse(data), "r", "t")).notes
+
     (disk.base / "checkout/main.py").write_text(SCRIPT.replace("--dist_backend", "--backend"))
-    notes = stage_plan(StageContext(parse(data), "r", "t")).notes
-    assert "main.py declares no --dist_backend: its one rank uses what it names, not gloo" in notes
+    assert "main.py declares no --dist_backend: its one rank uses what it names, not gloo" in notes()
+    data["runs"]["r"]["trainer"]["device"] = "cpu"
+    assert not any("dist_backend" in note for note in notes())
+    data["runs"]["r"]["trainer"]["device"] = "cuda"
     (disk.base / "checkout/main.py").write_text(SCRIPT)
-    assert not any("dist_backend" in note for note in stage_plan(StageContext(parse(data), "r", "t")).notes)
+    assert not any("dist_backend" in note for note in notes())

@@ -286,6 +286,8 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
         ("\x00", "not YAML"),
         ("a: 1\n\tb: 2\n", "line 2, column 1: a tab; YAML indents with spaces"),
         ("a: 1\nb: *c\n", "line 2, column 4: found undefined alias 'c'"),
+        ("a: {b: c\nd: e\n", "line 2, column 2: expected ',' or '}', but got ':'"),
+        ('a: "\x01"\n', 'not YAML: unacceptable character #x0001: control characters are not allowed in "'),
         ("a: 1\n---\nb: 1\n", "line 2, column 1: a second document begins here; a config is one"),
         ("a:\n  b: 1:00:00\n", "line 2, column 6: a number with colons counts in base 60"),
         ("a: [2, 1:30.5]\n", "line 1, column 8: a number with colons counts in base 60"),

@@ -90,7 +90,9 @@ IN_ITS_OWN = [
 BESIDE = [
     ({"entry": "main_finetune.py"}, "entry: unknown key; write trainer: {entry: ...}"),
     ({"gpu": 2}, "gpu: unknown key; write resources: {gpu: ...}"),
+    ({"gpus": 2}, "gpus: unknown key; write resources: {gpu: ...}"),
     ({"epoch": 2}, "epoch: unknown key; did you mean epochs?"),
+    ({"seeds": 2}, "seeds: unknown key; did you mean seed?"),
     ({"init_form": "pre"}, "init_form: unknown key; did you mean init_from?"),
 ]
 IN_THE_RUNS = [

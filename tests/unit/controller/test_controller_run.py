@@ -64,8 +64,33 @@ def test_where_it_cannot_be_requeued_a_new_job_goes_on(
         raise SlurmError("Requested operation is presently disabled")
 
     monkeypatch.setattr(run, "requeue", refused)
+    monkeypatch.setattr(run, "live_jobs", list)
     assert watch(NAP, signal.SIGUSR2).to_its_end() == 1
     assert said[0].endswith("(Requested operation is presently disabled); job 8 continues")
+
+
+def test_a_new_job_whose_submission_was_not_answered_is_not_submitted_twice(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str], tmp_path: Path
+) -> None:
+    def refused(_job: str) -> None:
+        raise SlurmError("disabled")
+
+    live = [QueueRow(job, "RUNNING", comment=comment_of(str(tmp_path))) for job in ("6", "7")]
+
+    def lost(_job: str) -> str:
+        live.append(QueueRow("9", "PENDING", "Dependency", comment=comment_of(str(tmp_path))))
+        if len(live) > 3:
+            return "10"
+        raise NoAnswer("Socket timed out")
+
+    monkeypatch.setattr(run, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(run, "requeue", refused)
+    monkeypatch.setattr(run, "live_jobs", lambda: live)
+    watching = watch(NAP, signal.SIGUSR2)
+    watching.resubmit = lost
+    assert watching.to_its_end() == 1
+    assert len(live) == 3
+    assert said[-1].endswith("(disabled); job 9 continues")
 
 
 def test_a_slurm_that_is_away_at_the_limit_is_asked_again(
@@ -86,6 +111,7 @@ def test_a_slurm_that_is_away_at_the_limit_is_asked_again(
     assert said == ["no answer; asking again"] * 2 + [said[2]]
     assert "requeued" in said[2]
     monkeypatch.setattr(run, "requeue", lambda _job: answer(SlurmError("disabled")))
+    monkeypatch.setattr(run, "live_jobs", list)
     watching = watch(NAP, signal.SIGUSR2)
     watching.resubmit = lambda _job: str(answer(next(again)))
     assert watching.to_its_end() == 1

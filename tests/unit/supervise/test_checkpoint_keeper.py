@@ -411,6 +411,27 @@ def test_a_disk_that_fills_while_it_is_written_to_costs_no_more(
     assert bench.said[0].endswith("checkpoint.pth.new: the disk quota is used up")
 
 
+def test_a_folder_that_cannot_be_read_for_a_while_ends_no_keeper(
+    bench: Bench, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network file system answers that restarts; each trouble is said once."""
+    troubles = [OSError(errno.ESTALE, "Stale file handle")] * 3
+
+    def roll() -> None:
+        if troubles:
+            raise troubles.pop()
+
+    monkeypatch.setattr(bench.keeper, "_roll", roll)
+    bench.keeper.start()
+    try:
+        eventually(lambda: not troubles)
+        shutil.copy(bench.templates / "checkpoint_1.pth", bench.work_dir / "checkpoint.pth")
+        eventually(lambda: bench.kept == {"checkpoint.pth": 1})
+    finally:
+        bench.keeper.close()
+    assert bench.said == ["warning: checkpoints are looked at again later: [Errno 116] Stale file handle"]
+
+
 def test_a_stage_that_is_anothers_keeps_the_copy_that_is_there(tmp_path: Path, over_one: Path) -> None:
     """The token is looked at before the copy is put in place, and the thread ends."""
     bench = Bench(tmp_path, over_one)

@@ -8,6 +8,7 @@ import pytest
 
 from trainrelay.records import SlurmRun
 from trainrelay.slurm.ask import records
+from trainrelay.supervise.attempt import wait_for_step_s
 from trainrelay.supervise.slurm_run import SlurmStop, here, why_stopped
 from trainrelay.supervise.slurm_run import read as read_shown
 
@@ -98,7 +99,24 @@ def test_what_a_user_wrote_into_a_job_does_not_stand_for_what_slurm_says() -> No
     assert read(f"{RUNNING} Comment=PreemptTime=2026 JobState=CANCELLED TimeLimit=00:01") is None
 
 
+def test_a_short_job_is_warned_within_its_last_quarter() -> None:
+    """A stop by its user before that is not its limit's."""
+    line = RUNNING.replace("365-00:00:00", "01:00:00")
+    assert read(line.replace("00:00:04", "00:30:00"), warn_s=3600) is None
+    found = read(line.replace("00:00:04", "00:45:00"), warn_s=3600)
+    assert found is not None
+    assert found.end == "time-limit"
+
+
 @pytest.mark.process
-def test_without_slurm_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_an_answer_a_stop_in_a_job_may_be_slurms(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So it waits no longer than the grace."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert why_stopped(SlurmRun(job_id="1", restarts=0, nodes=""), 120) is None
+    found = why_stopped(SlurmRun(job_id="1", restarts=0, nodes=""), 120)
+    assert found is not None
+    assert (found.end, found.left_s) == ("interrupted", 0)
+    assert "Slurm did not say why" in found.text
+    assert wait_for_step_s(30.0, found, save_s=600.0) == 20.0
+    assert why_stopped(None, 120) is None

@@ -352,3 +352,20 @@ def test_a_script_that_saves_no_optimizer_resumes_without(tmp_path: Path) -> Non
     found, skipped = dirs.newest_valid(kind())
     assert found
     assert (found.epoch, skipped) == (1, [f"{tmp_path}/m2.pt is not complete: it lacks optimizer"])
+
+
+def test_a_broken_checkpoint_of_another_name_may_have_had_an_optimizer(tmp_path: Path) -> None:
+    """Not one that differs by its number: those of one script are alike."""
+    dirs, weights = WorkDirs(tmp_path), {"model": torch.nn.Linear(2, 1).state_dict()}
+
+    def cut(name: str) -> None:
+        torch.save({**weights, "epoch": 3}, tmp_path / name)
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-200])
+
+    torch.save({**weights, "epoch": 2}, tmp_path / "m2.pt")
+    cut("m10.pt")
+    assert dirs.newest_valid(kind())[0]
+    cut("last.pt")
+    found, skipped = dirs.newest_valid(kind())
+    assert (found, skipped) == (None, [f"{tmp_path}/m2.pt is not complete: it lacks optimizer"])
+    assert dirs.newest_valid(kind(checkpoints="m{epoch}.pt"))[0], "the other is none of this training"

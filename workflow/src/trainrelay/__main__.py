@@ -2,6 +2,13 @@
 
 import sys
 
-from trainrelay.cli import main
+from trainrelay.system.say import say
 
-sys.exit(main())
+try:
+    from trainrelay.cli import main
+
+    status = main()
+except KeyboardInterrupt:  # while that was being loaded: nothing has begun
+    say("Stopped.")
+    status = 75
+sys.exit(status)

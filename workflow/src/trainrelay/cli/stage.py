@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from trainrelay.cli.common import configured, named_stages, stage_of
 from trainrelay.cli.printing import print_json
-from trainrelay.errors import TrainrelayError, UserError
+from trainrelay.errors import Interrupted, TrainrelayError, UserError
 from trainrelay.operations.accept import accept_checkpoint, accept_retraining
 from trainrelay.operations.doctor import examine, repair
 from trainrelay.operations.probe import first_working, probe_rungs, rungs_to_probe, would_use
@@ -96,6 +96,9 @@ def train(arguments: argparse.Namespace) -> None:
 
             report_failed_start(at, str(error))
         tell(at, error)
+        raise
+    except KeyboardInterrupt:  # a signal while nothing listened to it yet
+        tell(at, Interrupted("stopped"))
         raise
     tell(at)
 

@@ -112,8 +112,8 @@ def _yaml_problem(error: Exception) -> str:
     what = "a tab; YAML indents with spaces" if "'\\t' that cannot start any token" in what else what
     what = "a second document begins here; a config is one" if "another document" in what else what
     # The value of a secret without quotes may be read as an alias or a tag; <...> are YAML's own words.
-    what = re.sub(r"'(?!<)[^']{2,}'", f"'{HIDDEN}'", what)
-    return _at(mark, what)[1] if mark else f"not YAML: {what}"
+    what = re.sub(r"'(?!<)[^']*'", lambda one: one[0] if len(one[0]) < 4 else f"'{HIDDEN}'", what)
+    return _at(mark, what)[1] if mark else f"not YAML: {' '.join(what.split())}"
 
 
 def save_snapshot(of: Model, name: str = "config") -> Path:

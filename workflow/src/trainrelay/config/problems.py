@@ -126,10 +126,11 @@ def _got(detail: ErrorDetails, path: Sequence[int | str]) -> str:
 
 def _suggestion(path: Sequence[int | str], model: type[BaseModel]) -> str:
     key, known = str(path[-1]), _fields(_model_at(path[:-1], model))
+    words = {key, key.removesuffix("s")} if not {f"{key}s", key.removesuffix("s")} & known.keys() else set()
     for section, field in known.items():
         inside = [] if "Mapping" in str(field.annotation) else _models_in(field.annotation)
-        if any(key in _fields(one) for one in inside) and f"{key}s" not in known:
-            return f"; write {section}: {{{key}: ...}}"
+        if found := words & {name for one in inside for name in _fields(one)}:
+            return f"; write {section}: {{{max(found)}: ...}}"
     return did_you_mean(path[-1], known) or (f"; allowed: {', '.join(known)}" if known else "")
 
 

@@ -171,9 +171,17 @@ class _SnakemakeRun:
             _answered(partial(requeue, self.job_id), self.say)
             self.say("the time of this run is up; requeued, the trainings keep running")
         except SlurmError as error:
-            # If an answer is lost there may be two: the younger one ends at its start.
-            new = _answered(partial(self.resubmit, self.job_id), self.say)
+            new = _answered(self._next_job, self.say)
             self.say(f"the time of this run is up, and it cannot be requeued ({error}); job {new} continues")
+
+    def _next_job(self) -> str:
+        """A new job, or the one that a submission without an answer became.
+
+        One that appears only later makes two: the younger one ends at its start.
+        """
+        ours = of_folder(str(Path.cwd()), live_jobs())
+        younger = (job.job_id for job in ours if int(job.job_id) > int(self.job_id))
+        return next(younger, "") or self.resubmit(self.job_id)
 
 
 def _reaches_children() -> bool:

@@ -20,6 +20,7 @@ from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import Launch, LaunchRequest, Trainer, environment, prefixed, whole_load
 
 _SCRIPT = Path(__file__).with_name("interpreter_script.py")
+_MOST_TIMES = 5.0  # what hangs on a file system counts as load, too
 _LONGEST_SAID_BYTES = 256 * 1024  # more than the answers and many warnings of imports
 
 
@@ -36,8 +37,10 @@ class PythonAnswers:
 
 
 def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> CheckResult:
-    """Asks the trainer's own Python, in one process that is ended after `deadline_s`; its root exists."""
+    """Asks the trainer's own Python, in one process that is ended after `deadline_s`, later where the machine
+    has too much to do; its root exists."""
     name = _typed(request)
+    deadline_s *= min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), _MOST_TIMES)
     if shutil.which(request.prefix[0] if request.prefix else name) is None:
         key, what = ("prefix", request.prefix[0]) if request.prefix else ("interpreter", name)
         return fix(

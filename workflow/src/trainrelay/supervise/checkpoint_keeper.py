@@ -57,7 +57,7 @@ class CheckpointKeeper(threading.Thread):
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._retained: FileStates | None = None  # what was there when `keep` was last asked what goes
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
-        self._closed = threading.Event()
+        self._closed, self._troubles = threading.Event(), set[str]()
         self._owner: Owner | None = None
         self._left: FileStates | None = None  # where owner.json is gone: what was there then
         with suppress(OSError, UserError):
@@ -101,10 +101,17 @@ class CheckpointKeeper(threading.Thread):
             while not self._closed.wait(_LOOK_S):
                 # Now rather than between this training and the next: judging the last checkpoint needs it.
                 import_module("numpy")
-                self.look()
-                with suppress(UserError):  # who holds the lease cannot be read now
-                    self._roll()
-                    self._understand()
+                for part in (self.look, self._roll, self._understand):
+                    self._tried(part)
+
+    def _tried(self, part: Callable[[], None]) -> None:
+        """What cannot be read now may be readable at the next look: it ends neither this nor the training."""
+        try:
+            part()
+        except (OSError, UserError) as error:
+            if (trouble := str(error).partition(";")[0]) not in self._troubles:
+                self._troubles.add(trouble)
+                self._say(f"warning: checkpoints are looked at again later: {trouble}")
 
     def close(self) -> None:
         """The copy that is being made is the last one."""
@@ -114,10 +121,11 @@ class CheckpointKeeper(threading.Thread):
     def look(self) -> None:
         """Copies what was written since the last look; a disk that does not take it ends no training."""
         self._before, self._seen = self._seen, _files(self._job.work_dirs.current)
-        if not (self._job.work_dirs.current / OWNER).exists():
-            self._left = self._seen if self._left is None else self._left
-            if self._seen.items() - self._left.items():  # not before: it may be emptying it now
-                self._own_again()
+        with suppress(OSError):  # nobody can tell now whether it is gone
+            if not (self._job.work_dirs.current / OWNER).exists():
+                self._left = self._seen if self._left is None else self._left
+                if self._seen.items() - self._left.items():  # not before: it may be emptying it now
+                    self._own_again()
         try:
             if self._before != self._seen:
                 self._copy_newest()

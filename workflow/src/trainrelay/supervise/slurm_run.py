@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trainrelay.errors import SlurmError
 from trainrelay.records import EndClass, SlurmRun
-from trainrelay.slurm import own_run
+from trainrelay.slurm import delay_within, own_run
 from trainrelay.slurm.ask import seconds, shown_job
 
 # Under a preemption with a grace of 20 s the record of the end must still be written.
@@ -32,14 +32,14 @@ def here(environment: Mapping[str, str]) -> SlurmRun | None:
 
 
 def why_stopped(run: SlurmRun | None, warn_s: int) -> SlurmStop | None:
-    """What Slurm says at this moment; None if it does not end the job, or does not answer.
+    """What Slurm says at this moment; None if it does not end the job. No answer: it may.
 
     `warn_s`: how long before its limit the job asked to be warned.
     """
     try:
         return read(shown_job(run.job_id, _ASK_S), warn_s, run.restarts) if run else None
-    except SlurmError:
-        return None
+    except SlurmError as error:
+        return SlurmStop("interrupted", f"in a Slurm job, and Slurm did not say why ({error})")
 
 
 def _until_end_s(shown: Mapping[str, str]) -> int:
@@ -60,10 +60,10 @@ def read(shown: Mapping[str, str], warn_s: int, restarts: int = 0) -> SlurmStop 
     if shown.get("Restarts", "").isdecimal() and int(shown["Restarts"]) > restarts:
         return SlurmStop("interrupted", "its job was requeued")
     limit_s, run_s = seconds(shown.get("TimeLimit", "")), seconds(shown.get("RunTime", ""))
-    if limit_s is not None and run_s is not None and limit_s - run_s <= warn_s + _EARLIER_S:
+    if limit_s is not None and run_s is not None:
         left_s = max(limit_s - run_s, 0)  # Slurm looks at limits every half minute
-        return SlurmStop(
-            "time-limit", f"{left_s} s before its job's time limit ({shown['TimeLimit']})", left_s
-        )
+        if left_s <= delay_within(limit_s // 60, warn_s) + _EARLIER_S:
+            text = f"{left_s} s before its job's time limit ({shown['TimeLimit']})"
+            return SlurmStop("time-limit", text, left_s)
     ends = shown.get("JobState", "RUNNING") not in ("RUNNING", "SUSPENDED")  # COMPLETING after a scancel
     return SlurmStop("interrupted", "Slurm ends its job") if ends else None

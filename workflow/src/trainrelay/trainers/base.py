@@ -54,6 +54,10 @@ def option_text(value: Option) -> str:
     return str(value)
 
 
+def _without_digits(path: Path) -> str:
+    return re.sub(r"\d", "", path.name)
+
+
 def canonical_text(value: Any) -> str:
     """The text of what a value means, however it is spelled: 2e-4 (which YAML takes for text) is 0.0002."""
     if isinstance(value, list | tuple):
@@ -325,8 +329,16 @@ class Trainer(Protocol):
         return Counted(self.unit)
 
     def saves_no_optimizer(self, paths: Iterable[Path]) -> bool:
-        """Whether it resumes without one, as none of these checkpoints, which know their count, is whole."""
-        return self.may_lack_optimizer and not any(self.glance(path).shapes for path in paths)
+        """Whether it resumes without one, as none of these checkpoints, which know their count, is whole,
+        nor may a broken one of another kind of name, as last.pt beside best.pt, have been."""
+        if not self.may_lack_optimizer:
+            return False
+        found = list(paths)
+        names, folders = {_without_digits(path) for path in found}, {path.parent for path in found}
+        files = filter(self.is_called_so, (file for one in folders for file in checkpoint_files(one)))
+        others = [file for file in files if _without_digits(file) not in names]
+        whole = any(self.glance(path).shapes for path in found)
+        return not (whole or any(self.glance(path).problem for path in others))
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
         """Whether a file has a name that the checkpoints of this kind can have."""

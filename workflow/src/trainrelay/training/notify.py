@@ -35,10 +35,13 @@ _one_at_a_time = threading.Lock()
 def tell(at: StageContext, error: TrainrelayError | None = None) -> None:
     """Tells the command what it did not take yet; `error`: with which this start or promotion ends."""
     try:
-        # A requeue continues what was interrupted, and Slurm leaves it seconds.
-        if (argv := load_site().notify) and not isinstance(error, Interrupted | Fenced):
+        if argv := load_site().notify:
             with _one_at_a_time:
-                _tell(at, argv, error)
+                # A requeue continues what was interrupted, and Slurm leaves it seconds.
+                if isinstance(error, Interrupted | Fenced):
+                    _note(_told(at)[0], type(error).__name__)
+                else:
+                    _tell(at, argv, error)
     except (OSError, TrainrelayError) as problem:
         say(f"warning: notify: {problem}")
 
@@ -47,7 +50,7 @@ def tell_of_failed_job(at: StageContext, since_s: float) -> None:
     """Tells of a job that failed after this time, unless it told that itself, or was to stop."""
     with suppress(OSError, TrainrelayError):  # of damaged records the job tells
         (path, told), last = _told(at), next(reversed(state.read(at).attempts), None)
-        # What is known by a digest alone is with what a start ended.
+        # A word without a space is with what a start ended.
         itself = told and " " not in told[-1] and path.stat().st_mtime >= since_s
         if itself or (last and last.decision and (last.ended_s or 0) >= since_s):
             return
@@ -73,7 +76,7 @@ def _tell(at: StageContext, argv: Sequence[str], error: TrainrelayError | None) 
         happened = [one for one in _happened(facts) if one[0] not in told]
     known = hashlib.sha256(f"{attempt} {error}".encode(errors="replace")).hexdigest()
     if error and known in told:
-        path.touch()  # with this its start ended, too
+        _note(path, known)  # with this its start ended, too
     elif error and not any(key.startswith("end ") for key, *_ in happened):
         happened.append((known, _BY_ERROR.get(type(error), "needs you"), str(error)))
     folder, report = (str(one.absolute()) for one in (at.paths.folder, report_path(at.config, at.run)))
@@ -83,8 +86,12 @@ def _tell(at: StageContext, argv: Sequence[str], error: TrainrelayError | None) 
         if why := _not_taken(argv, json_bytes(path, notice)):
             say(f"warning: notify: was not told of {at.name} ({event}): {why}")
         else:
-            make_folder(path.parent)
-            append(path, key.encode())
+            _note(path, key)
+
+
+def _note(path: Path, key: str) -> None:
+    make_folder(path.parent)
+    append(path, key.encode())
 
 
 def _happened(facts: state.Facts) -> Iterator[tuple[str, Event, str]]:

@@ -166,9 +166,9 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
     declared, rung = request.trainer_config.switches, request.rung.backend
-    if declared and "dist_backend" not in declared and rung != "nccl":
-        who = "one rank uses" if request.nproc_per_node * request.nodes == 1 else "ranks use"
-        yield f"{request.config} declares no --dist_backend: its {who} what it names, not {rung}"
+    # With more ranks it is refused; on the CPU one rank talks to nobody.
+    if declared and "dist_backend" not in declared and rung != "nccl" and request.device != "cpu":
+        yield f"{request.config} declares no --dist_backend: its one rank uses what it names, not {rung}"
     known = request.trainer_config.problem is None
     unknown = save_interval(facts) is None and not facts.at.saves_steps
     if known and settings.resources.runtime_min and unknown:
