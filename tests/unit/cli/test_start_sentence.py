@@ -14,7 +14,7 @@ from trainrelay.training.context import StageContext
 
 pytestmark = pytest.mark.process
 
-START = "attempt 1 (gloo, 1 ranks) starts"
+START = "attempt 1 (gloo, 1 rank) starts"
 
 
 @pytest.fixture

@@ -54,6 +54,11 @@ def masked(env: Mapping[str, str]) -> dict[str, str]:
     return {name: HIDDEN if is_secret(name) else hidden(text) for name, text in env.items()}
 
 
+def count(amount: int, noun: str) -> str:
+    """An amount and its noun in the right number."""
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
 def printable(text: object) -> str:
     """One line without secrets; what would move the cursor or turn text around is shown as an escape."""
     return "".join(map(_shown, _COLOURS.sub("", hidden(str(text)))))

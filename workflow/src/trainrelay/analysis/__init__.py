@@ -7,7 +7,6 @@ from trainrelay.analysis.compare import Compared, compare
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped, learn
 from trainrelay.analysis.knowledge.model import Knowledge
-from trainrelay.analysis.numbers import count
 from trainrelay.analysis.readers import (
     ENDINGS,
     SHARE,

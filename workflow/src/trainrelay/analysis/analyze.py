@@ -9,7 +9,6 @@ from dataclasses import replace
 from trainrelay.analysis.case import Case, Column
 from trainrelay.analysis.checks import CHECKS, FATAL, UNLESS
 from trainrelay.analysis.explain import explanation
-from trainrelay.analysis.numbers import count
 from trainrelay.analysis.progression import progression
 from trainrelay.records import (
     UNKNOWN,
@@ -24,6 +23,7 @@ from trainrelay.records import (
     Verdict,
     VerdictKind,
 )
+from trainrelay.text import count
 
 ALWAYS = ("train", "val")  # the phases that an analysis has, be they empty
 CURVE_LIMIT, MOST_POINTS = 400, 1200  # of a curve; the more metrics, the fewer each

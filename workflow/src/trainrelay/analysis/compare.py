@@ -8,8 +8,9 @@ from collections.abc import Callable
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.validation_metric import direction
 from trainrelay.analysis.naming import is_loss
-from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, JITTERS, best_level, count, tail_level, text, wobble
+from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, JITTERS, best_level, tail_level, text, wobble
 from trainrelay.records import Expectation, Log, Phase
+from trainrelay.text import count
 
 Compared = dict[str, tuple[list[float], list[float]]]  # by metric: final of A and B, best of A and B
 

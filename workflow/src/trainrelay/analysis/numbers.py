@@ -95,11 +95,6 @@ def capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def count(amount: int, noun: str) -> str:
-    """An amount and its noun in the right number."""
-    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
-
-
 def enumerated(names: Sequence[str]) -> str:
     """Up to three names, and how many more."""
     more = len(names) - MOST_NAMED

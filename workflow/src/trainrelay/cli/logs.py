@@ -15,7 +15,6 @@ from trainrelay.analysis import (
     ENDINGS,
     DescribedLines,
     compare,
-    count,
     ended,
     explain_words,
     logs_of,
@@ -30,6 +29,7 @@ from trainrelay.errors import LogError, UnknownLogError, UserError, VerdictRefus
 from trainrelay.records import Analysis, Log
 from trainrelay.report import analysis_markdown, compared_markdown, comparison_markdown, explanation_markdown
 from trainrelay.system.say import say
+from trainrelay.text import count
 
 STANDARD_INPUT = Path("-")
 _KEPT: list[TemporaryDirectory[str]] = []  # with what was read of it

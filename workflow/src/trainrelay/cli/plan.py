@@ -24,6 +24,7 @@ from trainrelay.slurm.ask import could_start, installed
 from trainrelay.slurm.cluster import JobLimits, Partition, job_limits, partitions
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer
+from trainrelay.text import count
 from trainrelay.training.plan import COSTS, StagePlan, plan
 
 _NARROWEST_CHARS = 40  # a narrower terminal would get a word a line
@@ -95,9 +96,8 @@ def price(planned: StagePlan) -> str:
     by_epoch = f"{left.epochs} epochs x {left.iters_per_epoch}"
     iterations = by_epoch if planned.at.settings.unit == "epoch" else f"{left.iterations}"
     how = f"{iterations} iterations x {left.s_per_iter:.3g} s"
-    ranks = "1 rank" if left.ranks == 1 else f"{left.ranks} ranks"
     most = "at most " if planned.action == "wait" else ""  # what it trained since its checkpoint is in it
-    return f"{most}{_hours(left.gpu_h)} {unit} ({how} x {ranks}{spent})"
+    return f"{most}{_hours(left.gpu_h)} {unit} ({how} x {count(left.ranks, 'rank')}{spent})"
 
 
 def _hours(hours: float) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from trainrelay.analysis import count
 from trainrelay.records import STOPPED, Finding, Overview, RunReport, StageReport
 from trainrelay.report.formatting import sentence
+from trainrelay.text import count
 
 Tone = Literal["ok", "warn", "bad", "live", "idle"]
 STATE_TONES: dict[str, Tone] = {

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from trainrelay.analysis import count, grouped
+from trainrelay.analysis import grouped
 from trainrelay.records import (
     Analysis,
     AttemptRecord,
@@ -18,6 +18,7 @@ from trainrelay.records import (
     StageReport,
 )
 from trainrelay.report.formatting import file_size, utc
+from trainrelay.text import count
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.analysis import count, naming
+from trainrelay.analysis import naming
 from trainrelay.records import Analysis, MetricSummary, StageReport
 from trainrelay.report import details
 from trainrelay.report.formatting import change, duration, gpu_hours, number, place, utc
+from trainrelay.text import count
 
 
 @dataclass(frozen=True, slots=True)

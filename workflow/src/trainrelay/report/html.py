@@ -12,11 +12,12 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trainrelay.analysis import count, naming
+from trainrelay.analysis import naming
 from trainrelay.records import STOPPED, Overview, RunReport, StageReport
 from trainrelay.report import attention, card, comparison, details, explanation, facts, formatting, marks
 from trainrelay.report.panels import Line, Panel, panels
 from trainrelay.report.plots import Drawing, draw
+from trainrelay.text import count
 
 
 def run_html(report: RunReport) -> str:

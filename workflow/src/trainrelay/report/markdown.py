@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainrelay.analysis import count
 from trainrelay.records import Analysis, Milestone
 from trainrelay.report.escape import text
 from trainrelay.report.formatting import learning_rate, number, place, sentence
 from trainrelay.report.observations import Observation, finding_line, observations, outside_the_points
+from trainrelay.text import count
 
 OVERALL = {
     "healthy": "Training looks healthy.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from trainrelay.analysis import count, group_title, grouped, naming
+from trainrelay.analysis import group_title, grouped, naming
 from trainrelay.records import Analysis, Finding, MetricSummary, Milestone
 from trainrelay.report.escape import code, text
 from trainrelay.report.formatting import (
@@ -19,6 +19,7 @@ from trainrelay.report.formatting import (
     sentence,
     shown_evidence,
 )
+from trainrelay.text import count
 
 SEVERITY_WORDS = {"warning": "Warning", "critical": "Critical"}
 # Good news of these checks belongs in the last paragraph, as reassurance.

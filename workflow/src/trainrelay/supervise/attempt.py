@@ -41,7 +41,7 @@ from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.alive import here, stat
 from trainrelay.system.ports import free_port
 from trainrelay.system.tail import Tail
-from trainrelay.text import quoted
+from trainrelay.text import count, quoted
 from trainrelay.trainers import Launch, Rung, prefixed
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 from trainrelay.training.step_checkpoints import read_steps
@@ -122,7 +122,8 @@ def _start_sentence(job: StageJob, record: AttemptRecord) -> str:
     where = f"resumes after {point} from {point.path}" if point else scratch
     if step := record.resumed_step:
         where = f"resumes {step} from {step.path}"
-    return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
+    ranks = count(record.world_size, "rank")
+    return f"attempt {record.number} ({record.backend}, {ranks}) {where}; log: {record.log}"
 
 
 def _supervisor() -> dict[str, Any]:

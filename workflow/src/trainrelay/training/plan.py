@@ -339,4 +339,4 @@ def _devices(at: StageContext) -> str:
     nodes = f" on each of {resources.nodes} nodes" if resources.nodes > 1 else ""
     if resources.gpu:
         return f"{resources.gpu} x {resources.gpu_model or 'GPU'}{nodes}"
-    return f"{ranks} CPU processes{nodes}"
+    return f"{ranks} CPU process{'' if ranks == 1 else 'es'}{nodes}"

@@ -35,6 +35,7 @@ from trainrelay.records import (
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.system.files import read_record, same_place, unused
 from trainrelay.system.hints import made_again
+from trainrelay.text import count
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live, trained_last
 from trainrelay.training.context import StageContext
@@ -445,7 +446,7 @@ def _unfinished(facts: Facts) -> State:
     how = f"attempt {last.number}: {last.end or left}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
     more = facts.step.point.iteration - (facts.done if facts.unit == "iteration" else 0) if facts.step else 0
-    within = f", {more} iterations more" if facts.step else ""
+    within = f", {count(more, 'iteration')} more" if facts.step else ""
     where = f"{facts.done} of {facts.asked} {facts.unit}s trained{within}; {how}{why}"
     if last is not None and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")

@@ -23,7 +23,6 @@ from trainrelay.analysis.numbers import (
     STILL_EARLY,
     best_level,
     capital,
-    count,
     enumerated,
     finite,
     head_level,
@@ -36,6 +35,7 @@ from trainrelay.analysis.numbers import (
     wobble,
 )
 from trainrelay.records import Finding, Severity
+from trainrelay.text import count
 
 FIRST_POINTS = 0.03  # of all; a single high one is no course
 HARDLY = 0.03  # of the start; a training that has most of its time before it loses more

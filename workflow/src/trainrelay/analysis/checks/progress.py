@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import capital, count
+from trainrelay.analysis.numbers import capital
 from trainrelay.progress_lines.causes import end_of
 from trainrelay.records import STOPPED, UNKNOWN, Finding, Marker, Progress, Severity, advice
+from trainrelay.text import count
 
 
 def progress(case: Case) -> Iterator[Finding]:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import count
 from trainrelay.analysis.readers.mmcv_markers import OF_A_HEAD
 from trainrelay.records import Finding, InitialWeights, Marker, ResumePoint
+from trainrelay.text import count
 
 SMALL_PART = 0.1  # of the whole training
 MOST_NAMED = 10  # parts

@@ -12,12 +12,12 @@ from trainrelay.analysis.numbers import (
     FALL,
     LATER_EVALUATIONS,
     clearly_worse,
-    count,
     enumerated,
     reduction,
     text,
 )
 from trainrelay.records import Finding, Phase
+from trainrelay.text import count
 
 RISE = 0.05  # above the best: meant to be above how evaluations differ by chance
 MUCH_HIGHER = 0.5  # 18.45 against 15.23, a fifth above, was fine in one keypoint training

@@ -17,11 +17,11 @@ from trainrelay.analysis.numbers import (
     LATER_EVALUATIONS,
     MANY_EVALUATIONS,
     clearly_worse,
-    count,
     reduction,
     text,
 )
 from trainrelay.records import Finding, Severity
+from trainrelay.text import count
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
 ZERO = 0.0005  # scores are printed with three digits
