@@ -67,8 +67,8 @@ def left_behind(folder: Path, templates: Path, habit: str, **changes: Any) -> in
 
 def test_a_trainer_whose_environment_was_cleared_is_followed(tmp_path: Path, templates: Path) -> None:
     """From its first seconds on: the launcher is written down when it is started."""
-    left_behind(tmp_path, templates, "brisk", epochs=2)
-    outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=2))
+    left_behind(tmp_path, templates, "slow", epochs=5)
+    outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=5))
     assert outcome.decision == FINISH
     assert ends == ["done"]
     assert "following it" in said

@@ -96,8 +96,8 @@ def test_what_a_killed_supervisor_left_is_found_by_its_tag_and_ended(
 def test_a_trainer_whose_supervisor_died_is_followed(
     tmp_path: Path, templates: Path, prefix: tuple[str, ...]
 ) -> None:
-    killed_supervisor(tmp_path, templates, "brisk", epochs=3, prefix=prefix)
-    adopts = supervisor(tmp_path, templates, "brisk", epochs=3, prefix=prefix, launch=True, leased=True)
+    killed_supervisor(tmp_path, templates, "slow", epochs=6, prefix=prefix)
+    adopts = supervisor(tmp_path, templates, "slow", epochs=6, prefix=prefix, launch=True, leased=True)
     output, errors = adopts.communicate(timeout=60)
     assert "following it" in errors
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1, output
