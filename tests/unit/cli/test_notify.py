@@ -191,13 +191,18 @@ def test_a_job_killed_in_an_attempt_after_a_stop_is_told(toy: Project) -> None:
     assert "attempt 1 was not seen to end (out of memory, cancelled" in told.text
 
 
+@pytest.mark.parametrize("reached", ["stage_of", "train_stage"])
 def test_a_signal_before_a_supervisor_listens_is_no_killed_job(
-    toy: Project, monkeypatch: pytest.MonkeyPatch
+    toy: Project, monkeypatch: pytest.MonkeyPatch, reached: str
 ) -> None:
-    def stopped(_: StageContext) -> None:
-        raise KeyboardInterrupt
+    original, signals = getattr(verbs, reached), [KeyboardInterrupt()]
 
-    monkeypatch.setattr(verbs, "train_stage", stopped)
+    def stopped(what: Any) -> Any:
+        if signals:
+            raise signals.pop()
+        return original(what)
+
+    monkeypatch.setattr(verbs, reached, stopped)
     began_s = time.time() - 1
     with pytest.raises(KeyboardInterrupt):
         toy.run("train")
