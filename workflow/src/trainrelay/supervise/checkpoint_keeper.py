@@ -109,8 +109,9 @@ class CheckpointKeeper(threading.Thread):
         try:
             part()
         except (OSError, UserError) as error:
-            os_says = error.strerror if isinstance(error, OSError) else None
-            why = f"{error.filename or 'a file'}: {os_says}" if os_says else str(error)
+            why = str(error)
+            if isinstance(error, OSError):
+                why = f"{error.filename or 'a file'}: {error.strerror or error}"
             if (trouble := why.partition(";")[0]) not in self._troubles:
                 self._troubles.add(trouble)
                 self._say(f"warning: checkpoints are looked at again later: {trouble}")
