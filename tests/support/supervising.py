@@ -217,7 +217,7 @@ def supervisor(
 def killed_supervisor(
     folder: Path, templates: Path, habit: str, until: str = "Epoch [1]", **changes: Any
 ) -> None:
-    """One that is killed once its trainer has printed this, which then goes on alone."""
+    """One that is killed once its trainer has printed this, which then continues alone."""
     boss = supervisor(folder, templates, habit, **changes)
     eventually(lambda: until in log_text(folder))
     boss.kill()

@@ -202,7 +202,6 @@ def reopened(project: Project, epochs: int) -> Path:
     return source(project)
 
 
-@pytest.mark.long
 def test_a_resume_never_runs_code_from_a_checkpoint(trained: Project, tmp_path: Path) -> None:
     """The newest checkpoint is malicious: it is skipped by name, and the one before it is resumed from."""
     path = reopened(trained, 3)

@@ -26,6 +26,7 @@ class TrackedJob:
 
     info: SubmittedJobInfo
     order: Submission
+    asked: Submission = field(init=False)  # with all of its legs, at each submission again
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
     said: str = ""  # the state that the user was shown last
@@ -34,7 +35,7 @@ class TrackedJob:
     lost_s: float = 0.0  # when
 
     def __post_init__(self) -> None:
-        self.asked = self.order  # with all of its legs, at each submission again
+        self.asked = self.order
 
     @property
     def name(self) -> str:

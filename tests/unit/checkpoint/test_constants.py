@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainrelay.checkpoint import examine, inspect, newest_valid, verify
+from trainrelay.checkpoint import inspect, newest_valid, verify
+from trainrelay.checkpoint.inspection import examine
 from trainrelay.errors import CheckpointError
 
 MASK = torch.full((6, 6), float("-inf")).triu(1)

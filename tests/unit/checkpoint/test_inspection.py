@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainrelay.checkpoint import examine, inspect, inspection
+from trainrelay.checkpoint import inspect, inspection
+from trainrelay.checkpoint.inspection import examine
 from trainrelay.errors import CheckpointError
 
 Make = Callable[..., dict[str, Any]]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainrelay.checkpoint import examine, newest_valid, verify
+from trainrelay.checkpoint import newest_valid, verify
+from trainrelay.checkpoint.inspection import examine
 from trainrelay.errors import CheckpointError
 
 Make = Callable[..., dict[str, Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,21 @@ sys.meta_path.insert(0, AtTheImport())
 """
 
 
+def installed_script() -> list[str]:
+    """What pip writes into the script `trainrelay`."""
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    module, function = project["scripts"]["trainrelay"].split(":")
+    return ["-c", f"import sys; from {module} import {function}; sys.exit({function}())"]
+
+
 @pytest.mark.process
-def test_a_ctrl_c_while_it_is_being_loaded_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("called", [["-m", "trainrelay"], installed_script()], ids=["module", "script"])
+def test_a_ctrl_c_while_it_is_being_loaded_is_one_sentence(tmp_path: Path, called: list[str]) -> None:
     """Which takes seconds where a machine has too much to do."""
     (tmp_path / "sitecustomize.py").write_text(SIGNALS_ITSELF)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "trainrelay", "train", "r/s"],
+        [sys.executable, *called, "train", "r/s"],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ from trainrelay.config import SITE_VARIABLE, load_site
 from trainrelay.errors import ConfigError, Diverged, Interrupted, NoProgress, TrainrelayError, UserError
 from trainrelay.records import Notice
 from trainrelay.supervise import session
-from trainrelay.system.files import append
+from trainrelay.system.files import append, write_json
 from trainrelay.training import notify, state
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
@@ -177,13 +177,32 @@ def test_a_job_that_ended_by_itself_before_an_attempt_was_not_killed(
     assert "out of memory, cancelled" in toy.told()[-1].text
 
 
-def test_a_signal_before_a_supervisor_listens_is_no_killed_job(
-    toy: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(_: StageContext) -> None:
-        raise KeyboardInterrupt
+def test_a_job_killed_in_an_attempt_after_a_stop_is_told(toy: Project) -> None:
+    """One snakemake call, two jobs: a time limit ends the first, and the second is out of memory."""
+    at, began_s = StageContext(toy.config(), "r", "s"), time.time() - 1
+    assert toy.run("train") is None
+    (toy.checkout.parent / "told me").unlink()
+    notify.tell(at, Interrupted("time limit"))
+    (last,) = list_attempts(at.paths.folder)
+    opened = {"started_s": time.time() + 1, "ended_s": None, "decision": None}
+    write_json(at.paths.folder / "attempts/001/attempt.json", last.model_copy(update=opened))
+    notify.tell_of_failed_job(at, began_s)
+    (told,) = toy.told()
+    assert "attempt 1 was not seen to end (out of memory, cancelled" in told.text
 
-    monkeypatch.setattr(verbs, "train_stage", stopped)
+
+@pytest.mark.parametrize("reached", ["stage_of", "train_stage"])
+def test_a_signal_before_a_supervisor_listens_is_no_killed_job(
+    toy: Project, monkeypatch: pytest.MonkeyPatch, reached: str
+) -> None:
+    original, signals = getattr(verbs, reached), [KeyboardInterrupt()]
+
+    def stopped(what: Any) -> Any:
+        if signals:
+            raise signals.pop()
+        return original(what)
+
+    monkeypatch.setattr(verbs, reached, stopped)
     began_s = time.time() - 1
     with pytest.raises(KeyboardInterrupt):
         toy.run("train")

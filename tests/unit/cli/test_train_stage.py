@@ -10,11 +10,13 @@ import pytest
 
 from support.fake_slurm import FakeSlurm
 from support.stage_on_disk import WEIGHTS, OnDisk
+from trainrelay.config import SITE_VARIABLE
 from trainrelay.errors import Interrupted, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations import train
 from trainrelay.preflight.node import too_few_gpus
 from trainrelay.records import Decision
 from trainrelay.supervise import StageJob
+from trainrelay.training import state
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 
@@ -176,6 +178,17 @@ def test_a_machine_with_fewer_gpus_than_ranks_is_refused_before_anything_moves(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(("runtime_min", "warn_s"), [(60, 900), (None, 3600)])
+def test_a_short_job_is_warned_within_its_last_quarter(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch, runtime_min: int | None, warn_s: int
+) -> None:
+    """As the executor asks it; of the time limit of a partition it knows nothing."""
+    (site := disk.base / "site.yaml").write_text("warn_s: 3600")
+    monkeypatch.setenv(SITE_VARIABLE, str(site))
+    at = StageContext(disk.config(resources={"gpu": 8, "runtime_min": runtime_min}), "r", "s")
+    assert train.stage_job(state.read(at)).warn_s == warn_s
+
+
 def test_fewer_cores_than_a_job_asked_for_are_said_and_refused_nowhere(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

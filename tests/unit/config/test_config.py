@@ -296,6 +296,7 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
             "line 2, column 3: the name on is read as a boolean; write it in quotes",
         ),
         ("a:\n  b: 1\n c: 2\n", "line 3, column 2: expected <block end>"),
+        ("'a'\nfoo: 1\n", "expected '<document start>', but found '<block mapping start>'"),
     ],
 )
 def test_a_file_that_is_no_clean_yaml_is_refused_with_its_line(
@@ -364,7 +365,9 @@ def test_a_problem_with_a_secret_does_not_quote_it(env: Any, place: str) -> None
     assert problem.startswith(f"runs.r.{place}: got ***; expected ")
 
 
-@pytest.mark.parametrize("value", ["*key-4711", "!key-4711 x", "!!int key-4711", "!!timestamp key-4711"])
+@pytest.mark.parametrize(
+    "value", ["*key-4711", "!key-4711 x", "!a'key-4711 x", "!!int key-4711", "!!timestamp key-4711"]
+)
 def test_a_yaml_mistake_does_not_quote_what_may_be_a_secret(tmp_path: Path, value: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"runs:\n  r:\n    trainer:\n      env:\n        HF_TOKEN: {value}\n")

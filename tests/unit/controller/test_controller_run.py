@@ -63,8 +63,11 @@ def test_where_it_cannot_be_requeued_a_new_job_goes_on(
     def refused(_job: str) -> None:
         raise SlurmError("Requested operation is presently disabled")
 
+    def away() -> list[QueueRow]:
+        raise SlurmError("squeue: it would be asked for longer than KillWait leaves")
+
     monkeypatch.setattr(run, "requeue", refused)
-    monkeypatch.setattr(run, "live_jobs", list)
+    monkeypatch.setattr(run, "live_jobs", away)
     assert watch(NAP, signal.SIGUSR2).to_its_end() == 1
     assert said[0].endswith("(Requested operation is presently disabled); job 8 continues")
 

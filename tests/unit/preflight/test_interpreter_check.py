@@ -121,7 +121,7 @@ def test_a_module_of_the_checkout_is_found_as_the_trainer_finds_it(tmp_path: Pat
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("load", "deadline_s"), [(0.5, 4.0), (2.0, 2.0), (1000.0, 0.8)])
+@pytest.mark.parametrize(("load", "deadline_s"), [(0.5, 1.0), (2.0, 0.5), (1000.0, 0.2)])
 def test_an_import_that_hangs_is_ended_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float, deadline_s: float
 ) -> None:
@@ -129,7 +129,7 @@ def test_an_import_that_hangs_is_ended_at_the_deadline(
     monkeypatch.setattr(os, "getloadavg", lambda: (load * (os.cpu_count() or 1), 0.0, 0.0))
     (tmp_path / "torch.py").write_text("import time; time.sleep(600)")
     found = interpreter_check(request_for(tmp_path), METRICLOGGER, deadline_s)
-    assert "has not come back after 4 s" in found.what
+    assert "has not come back after 1 s" in found.what
 
 
 @pytest.mark.process

@@ -414,8 +414,8 @@ def test_a_disk_that_fills_while_it_is_written_to_costs_no_more(
 def test_a_folder_that_cannot_be_read_for_a_while_ends_no_keeper(
     bench: Bench, often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a network file system answers that restarts; each trouble is said once."""
-    troubles = [OSError(errno.ESTALE, "Stale file handle")] * 3
+    """As a network file system answers that restarts; each trouble is reported once."""
+    troubles = [OSError(errno.ESTALE, "Stale file handle", "runs/r/s/steps")] * 3
 
     def roll() -> None:
         if troubles:
@@ -429,7 +429,7 @@ def test_a_folder_that_cannot_be_read_for_a_while_ends_no_keeper(
         eventually(lambda: bench.kept == {"checkpoint.pth": 1})
     finally:
         bench.keeper.close()
-    assert bench.said == ["warning: checkpoints are looked at again later: [Errno 116] Stale file handle"]
+    assert bench.said == ["warning: checkpoints are looked at again later: runs/r/s/steps: Stale file handle"]
 
 
 def test_a_stage_that_is_anothers_keeps_the_copy_that_is_there(tmp_path: Path, over_one: Path) -> None:

@@ -69,6 +69,10 @@ def test_how_close_that_is_follows_from_when_the_job_asked_to_be_warned() -> Non
     assert found is not None
     assert (found.end, found.left_s) == ("time-limit", 630)
     assert read(line, warn_s=120) is None
+    # Also of more than a quarter of a limit that is the partition's, or was changed since.
+    by_partition = read(line.replace("00:49:30", "00:20:00"), warn_s=2400)
+    assert by_partition is not None
+    assert by_partition.end == "time-limit"
 
 
 def test_a_cancelled_job_was_stopped_by_a_person() -> None:
@@ -97,15 +101,6 @@ def test_past_its_limit_a_job_has_no_time_that_is_known() -> None:
 def test_what_a_user_wrote_into_a_job_does_not_stand_for_what_slurm_says() -> None:
     """A comment and a command come after Slurm's own fields."""
     assert read(f"{RUNNING} Comment=PreemptTime=2026 JobState=CANCELLED TimeLimit=00:01") is None
-
-
-def test_a_short_job_is_warned_within_its_last_quarter() -> None:
-    """A stop by its user before that is not its limit's."""
-    line = RUNNING.replace("365-00:00:00", "01:00:00")
-    assert read(line.replace("00:00:04", "00:30:00"), warn_s=3600) is None
-    found = read(line.replace("00:00:04", "00:45:00"), warn_s=3600)
-    assert found is not None
-    assert found.end == "time-limit"
 
 
 @pytest.mark.process

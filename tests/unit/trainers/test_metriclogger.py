@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from support.attempts import an_attempt
-from trainrelay.checkpoint import examine, inspection
+from trainrelay.checkpoint import inspection
+from trainrelay.checkpoint.inspection import examine
 from trainrelay.config import Config, parse
 from trainrelay.errors import UserError
 from trainrelay.records import EpochBases

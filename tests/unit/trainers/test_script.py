@@ -354,6 +354,15 @@ def test_a_script_that_saves_no_optimizer_resumes_without(tmp_path: Path) -> Non
     assert (found.epoch, skipped) == (1, [f"{tmp_path}/m2.pt is not complete: it lacks optimizer"])
 
 
+def test_a_whole_model_beside_checkpoints_is_no_broken_one(tmp_path: Path) -> None:
+    """torch.save(model) names classes, which is unsafe to load but not damaged."""
+    torch.save({"model": torch.nn.Linear(2, 1).state_dict(), "epoch": 3}, tmp_path / "ckpt_3.pt")
+    torch.save(torch.nn.Linear(2, 1), tmp_path / "model.pt")
+    found, skipped = WorkDirs(tmp_path).newest_valid(kind())
+    assert found
+    assert (found.epoch, skipped) == (3, [])
+
+
 def test_a_broken_checkpoint_of_another_name_may_have_had_an_optimizer(tmp_path: Path) -> None:
     """Not one that differs by its number: those of one script are alike."""
     dirs, weights = WorkDirs(tmp_path), {"model": torch.nn.Linear(2, 1).state_dict()}

@@ -1,14 +1,21 @@
-"""`python -m trainrelay`: the command line without an activated environment."""
+"""`python -m trainrelay`: the command line without an activated environment; the script `trainrelay`, too."""
 
 import sys
 
+from trainrelay.errors import Interrupted
 from trainrelay.system.say import say
 
-try:
-    from trainrelay.cli import main
 
-    status = main()
-except KeyboardInterrupt:  # while that was being loaded: nothing has begun
-    say("Stopped.")
-    status = 75
-sys.exit(status)
+def run() -> int:
+    """Runs one verb; returns the exit code."""
+    try:
+        from trainrelay.cli import main  # noqa: PLC0415
+
+        return main()
+    except KeyboardInterrupt:  # while that was being loaded: nothing has begun
+        say("Stopped.")
+        return Interrupted.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -114,6 +114,7 @@ class Glance:
     number: int | None = None
     problem: str | None = None
     remedy: str | None = None
+    broken: bool = False  # what it held cannot be told
     shapes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     numbers: str = ""  # the end of a sentence: where else a count may be
 
@@ -127,7 +128,7 @@ def glance(path: Path, counted: Counted = _BY_EPOCH) -> Glance:
     try:
         stat = path.stat()
     except OSError:
-        return Glance(problem="cannot be read")
+        return Glance(problem="cannot be read", broken=True)
     return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), counted)
 
 
@@ -140,7 +141,7 @@ def _glanced(path: Path, stamp: tuple[int, int, int], counted: Counted) -> Glanc
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
         remedy = _remedy(error, path) if isinstance(error, OtherFormat) else None
-        return Glance(stamp, problem=printable(error), remedy=remedy)
+        return Glance(stamp, problem=printable(error), remedy=remedy, broken=remedy is None)
     lost = contents.number is None and contents.optimizer is not None
     there = f"; whole numbers at its top: {contents.numbers}" if contents.numbers else ""
     problem = f"lacks {' and '.join(contents.missing)}{there}" if lost else None

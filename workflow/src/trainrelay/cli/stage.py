@@ -19,6 +19,7 @@ from trainrelay.operations.train import train_stage
 from trainrelay.records import ProbeResult
 from trainrelay.system.say import answer
 from trainrelay.training import state
+from trainrelay.training.context import StageContext
 from trainrelay.training.notify import tell
 
 
@@ -86,7 +87,14 @@ def stop(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train what is not trained yet; every end but a complete training raises."""
-    at = stage_of(arguments)
+    try:
+        _train(stage_of(arguments))
+    except KeyboardInterrupt:  # a signal while nothing listened to it yet
+        tell(stage_of(arguments), Interrupted("stopped"))
+        raise
+
+
+def _train(at: StageContext) -> None:
     try:
         train_stage(at)
     except TrainrelayError as error:
@@ -96,9 +104,6 @@ def train(arguments: argparse.Namespace) -> None:
 
             report_failed_start(at, str(error))
         tell(at, error)
-        raise
-    except KeyboardInterrupt:  # a signal while nothing listened to it yet
-        tell(at, Interrupted("stopped"))
         raise
     tell(at)
 

@@ -25,6 +25,8 @@ _M = TypeVar("_M", bound=BaseModel)
 _MISSING = "not found; pass --configfile FILE, or run this in the folder with config.yaml"
 SNAPSHOTS = Path(".snakemake/trainrelay")
 _BOOLEAN, *_NUMBERS = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
+_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")  # as Python's repr quotes
+_OF_YAML = re.compile(r".(?:<[a-z ]+>|.?).")  # its own words and signs
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
 
 
@@ -111,8 +113,8 @@ def _yaml_problem(error: Exception) -> str:
     what = getattr(error, "problem", None) or str(error)
     what = "a tab; YAML indents with spaces" if "'\\t' that cannot start any token" in what else what
     what = "a second document begins here; a config is one" if "another document" in what else what
-    # The value of a secret without quotes may be read as an alias or a tag; <...> are YAML's own words.
-    what = re.sub(r"'(?!<)[^']*'", lambda one: one[0] if len(one[0]) < 4 else f"'{HIDDEN}'", what)
+    # The value of a secret without quotes may be read as an alias or a tag.
+    what = _QUOTED.sub(lambda one: one[0] if _OF_YAML.fullmatch(one[0]) else f"'{HIDDEN}'", what)
     return _at(mark, what)[1] if mark else f"not YAML: {' '.join(what.split())}"
 
 

@@ -92,12 +92,7 @@ class Model(BaseModel):
     """Frozen, unknown keys refused, strict about types; tuples take YAML's lists (strict=False)."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        defer_build=True,
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 

@@ -118,6 +118,7 @@ class _SnakemakeRun:
     say: Say
     noted: dict[str, str] = field(default_factory=dict)
     told: bool = False  # the signal for it was sent to Snakemake
+    unanswered: bool = False  # a submission of the next job
 
     def to_its_end(self) -> int:
         """The exit status of Snakemake, or of this run where the job continues in another."""
@@ -179,9 +180,12 @@ class _SnakemakeRun:
 
         One that appears only later makes two: the younger one ends at its start.
         """
-        ours = of_folder(str(Path.cwd()), live_jobs())
-        younger = (job.job_id for job in ours if int(job.job_id) > int(self.job_id))
-        return next(younger, "") or self.resubmit(self.job_id)
+        younger = list[str]()
+        if self.unanswered:
+            ours = of_folder(str(Path.cwd()), live_jobs())
+            younger = [job.job_id for job in ours if int(job.job_id) > int(self.job_id)]
+        self.unanswered = True
+        return younger[0] if younger else self.resubmit(self.job_id)
 
 
 def _reaches_children() -> bool:

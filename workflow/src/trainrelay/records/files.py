@@ -38,7 +38,7 @@ FORMAT: Literal[2] = 2
 class Record(BaseModel):
     """A JSON file of ours: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Done = Annotated[int, Field(ge=0, le=10**12)]
@@ -418,7 +418,7 @@ class Score(Record):
     """The value of a metric in the validation after so many epochs or iterations."""
 
     unit: Unit = "epoch"
-    done: int  # so many
+    done: int  # finished epochs or iterations
     value: float  # of the metric
 
     def __str__(self) -> str:

@@ -19,4 +19,3 @@ from trainrelay.supervise.recover import (
 from trainrelay.supervise.session import train
 from trainrelay.supervise.stop import ask_to_stop, order_file, stop_requests
 from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
-from trainrelay.system.tail import Tail

@@ -109,7 +109,10 @@ class CheckpointKeeper(threading.Thread):
         try:
             part()
         except (OSError, UserError) as error:
-            if (trouble := str(error).partition(";")[0]) not in self._troubles:
+            why = str(error)
+            if isinstance(error, OSError):
+                why = f"{error.filename or 'a file'}: {error.strerror or error}"
+            if (trouble := why.partition(";")[0]) not in self._troubles:
                 self._troubles.add(trouble)
                 self._say(f"warning: checkpoints are looked at again later: {trouble}")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trainrelay.errors import SlurmError
 from trainrelay.records import EndClass, SlurmRun
-from trainrelay.slurm import delay_within, own_run
+from trainrelay.slurm import own_run
 from trainrelay.slurm.ask import seconds, shown_job
 
 # Under a preemption with a grace of 20 s the record of the end must still be written.
@@ -62,7 +62,7 @@ def read(shown: Mapping[str, str], warn_s: int, restarts: int = 0) -> SlurmStop 
     limit_s, run_s = seconds(shown.get("TimeLimit", "")), seconds(shown.get("RunTime", ""))
     if limit_s is not None and run_s is not None:
         left_s = max(limit_s - run_s, 0)  # Slurm looks at limits every half minute
-        if left_s <= delay_within(limit_s // 60, warn_s) + _EARLIER_S:
+        if left_s <= warn_s + _EARLIER_S:
             text = f"{left_s} s before its job's time limit ({shown['TimeLimit']})"
             return SlurmStop("time-limit", text, left_s)
     ends = shown.get("JobState", "RUNNING") not in ("RUNNING", "SUSPENDED")  # COMPLETING after a scancel

@@ -338,7 +338,7 @@ class Trainer(Protocol):
         files = filter(self.is_called_so, (file for one in folders for file in checkpoint_files(one)))
         others = [file for file in files if _without_digits(file) not in names]
         whole = any(self.glance(path).shapes for path in found)
-        return not (whole or any(self.glance(path).problem for path in others))
+        return not (whole or any(self.glance(path).broken for path in others))
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
         """Whether a file has a name that the checkpoints of this kind can have."""

@@ -50,11 +50,12 @@ def tell_of_failed_job(at: StageContext, since_s: float) -> None:
     """Tells of a job that failed after this time, unless it told that itself, or was to stop."""
     with suppress(OSError, TrainrelayError):  # of damaged records the job tells
         (path, told), last = _told(at), next(reversed(state.read(at).attempts), None)
-        # A word without a space is with what a start ended.
-        itself = told and " " not in told[-1] and path.stat().st_mtime >= since_s
+        began = last if last and not last.decision else None
+        # A word without a space is with what a start ended; an earlier job's says nothing of this attempt.
+        ended_s = path.stat().st_mtime if told and " " not in told[-1] else 0.0
+        itself = ended_s >= max(since_s, began.started_s if began else 0.0)
         if itself or (last and last.decision and (last.ended_s or 0) >= since_s):
             return
-        began = last if last and not last.decision else None
         what = f"attempt {began.number} was not seen to end" if began else "no attempt began"
         why = "out of memory, cancelled, or a setup line of site.yaml that failed?"
         seen = "see its log in .snakemake, on Slurm also sacct, then run the same snakemake command again"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import BelievedProgress, Observer, Speed, Tail, newest_telemetry, read_events
+from trainrelay.supervise import BelievedProgress, Observer, Speed, newest_telemetry, read_events
+from trainrelay.system.tail import Tail
 from trainrelay.text import printable
 from trainrelay.trainers import Follower, StepSeen, Trainer
 from trainrelay.training import state
