@@ -296,6 +296,14 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
             "line 2, column 3: the name on is read as a boolean; write it in quotes",
         ),
         ("a:\n  b: 1\n c: 2\n", "line 3, column 2: expected <block end>"),
+        (
+            "a: {b} {c} --d\n",
+            "line 1, column 8: expected <block end>, but found '{'; put a value that begins",
+        ),
+        (
+            'a: "b" c\n',
+            "line 1, column 8: expected <block end>, but found '<scalar>'; put a value that begins",
+        ),
     ],
 )
 def test_a_file_that_is_no_clean_yaml_is_refused_with_its_line(

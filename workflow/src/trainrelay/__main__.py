@@ -1,14 +1,18 @@
-"""`python -m trainrelay`: the command line without an activated environment."""
+"""`trainrelay`, also as `python -m trainrelay` without an activated environment."""
 
 import sys
 
-from trainrelay.system.say import say
 
-try:
-    from trainrelay.cli import main
+def main() -> int:
+    """Run one verb; returns the exit code."""
+    try:
+        from trainrelay.cli import main as run  # noqa: PLC0415 - it may be interrupted while it is loaded
 
-    status = main()
-except KeyboardInterrupt:  # while that was being loaded: nothing has begun
-    say("Stopped.")
-    status = 75
-sys.exit(status)
+        return run()
+    except KeyboardInterrupt:  # nothing has begun
+        print("trainrelay: Stopped.", file=sys.stderr)
+        return 75
+
+
+if __name__ == "__main__":
+    sys.exit(main())
