@@ -19,8 +19,7 @@ _HINT = re.compile(
     r"[Ee]poch|EPOCH|[Ii]te|ITER|[Ss]tep|STEP|[Bb]atch|BATCH|loss|Loss|LOSS|\d\s?/\s{0,9}\d|update| \* "
     r"|^\s*\d{1,9}\s?[|:]"
 )
-# None with a decimal comma: what is before it is another number.
-_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"
+_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one with a decimal comma
 # Dates, times, and places in code: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
     r"(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
