@@ -309,8 +309,8 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
 
 # ---------------------------------------------------------------------- what is printed
 
-# These make printable what they print; the scripts run in the trainer's Python.
-PRINTERS = {"system/say.py", "cli/printing.py", "supervise/display.py"}
+# These make printable what they print, or print a text of their own; the scripts run in the trainer's Python.
+PRINTERS = {"__main__.py", "system/say.py", "cli/printing.py", "supervise/display.py"}
 FOR_THE_TRAINER = {"supervise/probe/ranks.py", "trainers/node.py", "preflight/interpreter_script.py"}
 
 

@@ -26,7 +26,7 @@ import os, signal, sys
 
 class AtTheImport:
     def find_spec(self, name, *_):
-        if name == "trainrelay.cli.arguments":
+        if name == os.environ["INTERRUPTED_AT"]:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, AtTheImport())
@@ -42,13 +42,16 @@ def installed_script() -> list[str]:
 
 @pytest.mark.process
 @pytest.mark.parametrize("called", [["-m", "trainrelay"], installed_script()], ids=["module", "script"])
-def test_a_ctrl_c_while_it_is_being_loaded_is_one_sentence(tmp_path: Path, called: list[str]) -> None:
+@pytest.mark.parametrize("module", ["trainrelay.cli.arguments", "trainrelay.system.say", "pydantic"])
+def test_a_ctrl_c_while_it_is_being_loaded_is_one_sentence(
+    tmp_path: Path, called: list[str], module: str
+) -> None:
     """Which takes seconds where a machine has too much to do."""
     (tmp_path / "sitecustomize.py").write_text(SIGNALS_ITSELF)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, *called, "train", "r/s"],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "INTERRUPTED_AT": module},
         capture_output=True,
         text=True,
         check=False,

@@ -81,7 +81,7 @@ def test_it_is_laid_over_what_the_package_knows_of_a_model(typed, capsys):
 @pytest.mark.parametrize(
     ("own", "said"),
     [
-        (None, "not found; see docs/judgement.md"),
+        (None, "; see docs/judgement.md"),
         ("- a list", "is not a mapping (key: value lines); see docs/judgement.md"),
         (
             "metrics: [{pattern: '(', group: a, label: b}]",

@@ -297,6 +297,14 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
         ),
         ("a:\n  b: 1\n c: 2\n", "line 3, column 2: expected <block end>"),
         ("'a'\nfoo: 1\n", "expected '<document start>', but found '<block mapping start>'"),
+        (
+            "a: {b} {c} --d\n",
+            "line 1, column 8: expected <block end>, but found '{'; put a value that begins",
+        ),
+        (
+            'a: "b" c\n',
+            "line 1, column 8: expected <block end>, but found '<scalar>'; put a value that begins",
+        ),
     ],
 )
 def test_a_file_that_is_no_clean_yaml_is_refused_with_its_line(

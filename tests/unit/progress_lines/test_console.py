@@ -98,6 +98,12 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             (1, 10, 40),
             {"rpn_cls": 0.125},
         ),
+        (["Epoch 3/9", "---", "train Loss: 0.5 Acc: 0.75"], (3, None, None), {"loss": 0.5, "acc": 0.75}),
+        (
+            ["epoch: 3, loss: tensor(0.5, device='cuda:0', grad_fn=<MeanBackward0>)"],
+            (3, None, None),
+            {"loss": 0.5},
+        ),
         (
             ["Epoch 1 | Iter 7 | Average Loss 0.5 | Current Loss 0.75 | 78.9 ms/batch"],
             (1, 7, None),
@@ -146,9 +152,18 @@ def test_lines_that_name_an_iteration_alone(
     assert dict(seen.values) == pytest.approx(values, nan_ok=True)
 
 
+@pytest.mark.parametrize("sign", [": ", "=", " "])
+@pytest.mark.parametrize("printed", ["nan", "NaN", "NAN", "-nan(ind)", "inf", "Inf", "-Infinity"])
+def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sign: str) -> None:
+    seen = last(f"epoch 3 loss{sign}{printed} acc 0.5")
+    assert seen
+    assert not math.isfinite(seen.values["loss"])
+
+
 @pytest.mark.parametrize(
     ("line", "evaluated"),
     [
+        ("val Loss: 0.5 Acc: 0.75", {"loss": 0.5, "acc": 0.75}),
         ("Epoch 3: testing psnr = 34.5, ssim = 0.5, time: 0.02", {"psnr": 34.5, "ssim": 0.5}),
         ("| epoch 003 | valid on 'valid' subset | valid_loss 4.5 | valid_ppl 5.5 | num_updates 5586", {"loss": 4.5, "ppl": 5.5}),
         ("Test: [   1/48]  Loss:  6.5 (6.5)", None),
@@ -184,6 +199,9 @@ def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
         "[loss_scaler.py:183:update_scale] OVERFLOW! Skipping step 3. Attempted loss scale: 64, reducing to 32",
         "TRAIN Batch 4/203700 loss 12.5 rank 0",
         "total_loss: 0.5",
+        "epoch 3 loss 2,39 lr 0.5",
+        "Epoch 3 - loss: 2,39 - val_loss: 2,5",
+        "epoch 3 loss 1.#QNAN lr 0.5",
         "loss: 0.5 acc: 0.25",
         "2031-01-02 03:04:05 GET /step/3/loss?epoch 200 12ms",
         "",

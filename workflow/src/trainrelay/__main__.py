@@ -1,21 +1,18 @@
-"""`python -m trainrelay`: the command line without an activated environment; the script `trainrelay`, too."""
+"""`trainrelay`, also as `python -m trainrelay` without an activated environment."""
 
 import sys
 
-from trainrelay.errors import Interrupted
-from trainrelay.system.say import say
 
-
-def run() -> int:
-    """Runs one verb; returns the exit code."""
+def main() -> int:
+    """Run one verb; returns the exit code."""
     try:
-        from trainrelay.cli import main  # noqa: PLC0415
+        from trainrelay.cli import main as run  # noqa: PLC0415 - it may be interrupted while it is loaded
 
-        return main()
-    except KeyboardInterrupt:  # while that was being loaded: nothing has begun
-        say("Stopped.")
-        return Interrupted.exit_code
+        return run()
+    except KeyboardInterrupt:  # nothing has begun
+        print("trainrelay: Stopped.", file=sys.stderr)
+        return 75
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

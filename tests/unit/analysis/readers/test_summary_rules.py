@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from trainrelay.analysis.readers.summaries import SummaryReader
 
 TEXT = """\
@@ -29,3 +33,9 @@ def test_a_rule_does_not_end_a_summary() -> None:
         (2, "val", "loss", 2.3266),
         (2, "val", "pck@0.2", 12.5),
     ]
+
+
+@pytest.mark.parametrize("printed", ["nan", "NaN", "Inf", "-Infinity"])
+def test_a_loss_that_is_no_finite_number_is_read_however_it_is_spelled(printed: str) -> None:
+    (said,) = SummaryReader().line(f"Epoch 3: Train Loss: {printed}")
+    assert not math.isfinite(said.value)

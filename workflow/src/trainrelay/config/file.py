@@ -27,6 +27,7 @@ SNAPSHOTS = Path(".snakemake/trainrelay")
 _BOOLEAN, *_NUMBERS = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 _QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")  # as Python's repr quotes
 _OF_YAML = re.compile(r".(?:<[a-z ]+>|.?).")  # its own words and signs
+_FLOW = re.compile(r"<block end>, but found '(?:{|<scalar>)'")
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
 
 
@@ -37,7 +38,7 @@ def load_config(path: Path) -> Config:
 
 def load_as(model: type[_M], path: Path, example: str) -> _M:
     """What a YAML or JSON file holds, as a model; of an empty file its defaults. ConfigError, as below."""
-    data = load_plain(path, f"not found; see {example}")
+    data = load_plain(path, f"not found in {path.absolute().parent}; see {example}")
     if not isinstance(data, Mapping | None):
         raise ConfigError(str(path), [f"is not a mapping (key: value lines); see {example}"])
     try:
@@ -113,6 +114,7 @@ def _yaml_problem(error: Exception) -> str:
     what = getattr(error, "problem", None) or str(error)
     what = "a tab; YAML indents with spaces" if "'\\t' that cannot start any token" in what else what
     what = "a second document begins here; a config is one" if "another document" in what else what
+    what += "; put a value that begins with { or a quote wholly in quotes" * bool(_FLOW.search(what))
     # The value of a secret without quotes may be read as an alias or a tag.
     what = _QUOTED.sub(lambda one: one[0] if _OF_YAML.fullmatch(one[0]) else f"'{HIDDEN}'", what)
     return _at(mark, what)[1] if mark else f"not YAML: {' '.join(what.split())}"

@@ -15,6 +15,7 @@ from trainrelay.text import HIDDEN, did_you_mean, is_secret
 
 _WANTED = {
     "string_type": "text (in quotes)",
+    "string_too_short": "text that is not empty",
     "string_unicode": "printable text",
     "int_type": "a whole number",
     "int_from_float": "a whole number",

@@ -19,11 +19,11 @@ _HINT = re.compile(
     r"[Ee]poch|EPOCH|[Ii]te|ITER|[Ss]tep|STEP|[Bb]atch|BATCH|loss|Loss|LOSS|\d\s?/\s{0,9}\d|update| \* "
     r"|^\s*\d{1,9}\s?[|:]"
 )
-_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/-])"
+_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one with a decimal comma
 # Dates, times, and places in code: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
     r"(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
-    r"|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))"
+    r"|\bcuda:\d|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))"
 )
 
 
@@ -50,7 +50,7 @@ _FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s")  # `490 | loss 5.75`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
-    rf"(?P<sign>\s?[:=]\s{{0,20}}[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}"
+    rf"(?P<sign>\s?[:=]\s{{0,20}}(?:tensor)?[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){_NUMBERED}"
     rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
 _NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
@@ -159,7 +159,11 @@ class ConsoleReader(LineReader):
             trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
             said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
             place = {} if of else place
-        alone = len(pairs) == 1 and _NOTHING.fullmatch(head) and re.match("train|val|test", next(iter(pairs)))
+        alone = (
+            (named or len(pairs) == 1)
+            and _NOTHING.fullmatch(head)
+            and re.match("train|val|test", next(iter(pairs)))
+        )
         known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
         return {**said, **place} if known or alone or score else {}

@@ -19,7 +19,7 @@ import regex
 
 from trainrelay.records import ITERATIONS
 
-NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
+NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?))"
 # `Epoch: [0][ 1/10] .. Loss 7.0`, `INFO Epoch 3/90, step 20/100, loss: 0.5`, `Epoch 2 | Iter 0 | Loss 0.5`,
 # bars of tqdm; but not `resuming at epoch 3`, nor what names an evaluation before its loss.
 _BETWEEN = r"(?:(?!\b(?:val|test|eval))[^\n]){0,200}?"

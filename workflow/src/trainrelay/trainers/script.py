@@ -220,7 +220,7 @@ class Script(Trainer):
                 right = f"{{{key if wrong[-1] == 's' else key[:-1]}}}"
                 yield f"script.{section} has {{{wrong}}}, and the stage has {key}; write {right}"
         if "config" not in said and os.path.normpath(request.config) != os.path.normpath(request.entry):
-            how = f"add {{config}} to it, or set config: {request.entry}"
+            how = f"add {{config}} to it, or give config and entry ({request.entry}) the same file"
             yield f"script.command does not use the stage's config {request.config}; {how}"
         if request.load_from is not None and settings.init is None:
             yield 'no stage can start from another without script.init, e.g. "--finetune {init_checkpoint}"'

@@ -35,7 +35,7 @@ def _template(*needed: str, others: tuple[str, ...] = ()) -> Callable[[str], str
     """Refuses a template without what it needs, or with names that mean nothing there."""
 
     def checked(template: str) -> str:
-        known = (*needed, *others)
+        known = dict.fromkeys((*needed, *others))
         for name in sorted(places(template) - set(known)):
             allowed = ", ".join(f"{{{one}}}" for one in known)
             raise ValueError(f"unknown {{{name}}}; allowed: {allowed}{did_you_mean(name, known)}")

@@ -20,7 +20,7 @@ BLOCK_LINE_LIMIT = 200  # lines under one head: a line per term is far less
 
 _HEAD = re.compile(r"\bEpoch:? \[?(\d{1,9})(?:/\d{1,9})?\]?( Summary)?\s{0,9}[:,|-]?\s")
 _PAIR = re.compile(
-    r"([A-Za-z][^:=\n\t|,;()]{0,60}?)\s?[:=]\s{0,40}([-+]?(?:\d[\d.]{0,40}(?:[eE][-+]?\d{1,4})?|nan|inf))%?(?![\w:.])"
+    r"([A-Za-z][^:=\n\t|,;()]{0,60}?)\s?[:=]\s{0,40}([-+]?(?:\d[\d.]{0,40}(?:[eE][-+]?\d{1,4})?|(?i:nan|inf(?:inity)?)))%?(?![\w:.])"
 )
 _RULE = " \t\r\n=-*_#~─━═"  # of which a line is drawn below a head, or around all of it
 _ASIDE = re.compile(r"\([^()]{0,200}\)")
