@@ -14,8 +14,10 @@ from trainrelay.analysis.readers import (
     DescribedLines,
     RowSeen,
     ended,
+    files_of,
     follow,
     logs_of,
     read,
+    with_own,
 )
 from trainrelay.analysis.serialize import from_json, json_schema, to_json
