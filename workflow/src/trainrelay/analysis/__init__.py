@@ -14,7 +14,6 @@ from trainrelay.analysis.readers import (
     DescribedLines,
     RowSeen,
     ended,
-    files_of,
     follow,
     logs_of,
     read,

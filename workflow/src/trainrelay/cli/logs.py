@@ -17,7 +17,6 @@ from trainrelay.analysis import (
     compare,
     ended,
     explain_words,
-    files_of,
     logs_of,
     not_judged,
     read,
@@ -148,22 +147,21 @@ def _on_disk(logs: Sequence[Path]) -> list[Path]:
     return [kept if log == STANDARD_INPUT else log for log in logs]
 
 
-def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
-    """Of the logs of one training."""
+def _table(logs: Sequence[Path], own: DescribedLines | None, or_end: bool = False) -> Log:
+    """Of the logs of one training; where no format is known no more than how it ended, if asked."""
     formats = with_own(own)
-    return read([file for log in logs for file in logs_of(log, formats)], formats=formats)
+    files = [file for log in logs for file in logs_of(log, formats)]
+    try:
+        return read(files, formats=formats)
+    except UnknownLogError:
+        if or_end and (log := ended(files)):
+            return log
+        raise
 
 
 def _judged(logs: Sequence[Path], whole: bool, own: DescribedLines | None) -> Analysis:
-    """Of the logs of one training, with the `whole` curves if asked; where no format is known no more than
-    how it ended."""
-    logs = _on_disk(logs)
-    try:
-        log = _table(logs, own)
-    except UnknownLogError:
-        if not (found := ended([file for log in logs for file in files_of(log)])):
-            raise
-        log = found
+    """Of the logs of one training, with the `whole` curves if asked."""
+    log = _table(_on_disk(logs), own, or_end=True)
     return replace(judged(log), curves=series(log)) if whole else judged(log)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from trainrelay.analysis.readers.events import Format
 from trainrelay.analysis.readers.read import FORMATS, check, detect, how, read_lines
 from trainrelay.analysis.readers.table_rows import TrainerState
-from trainrelay.errors import LogError, UnknownLogError
+from trainrelay.errors import LogError
 
 ENDINGS = {".log", ".txt", ".json", ".jsonl", ".csv", ".out", ".err", ".gz"}
 FILE_LIMIT = 10_000  # in a folder, whatever they are
@@ -20,30 +20,20 @@ _STAMP = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[ T](\d\d:\d\d:\d\d)")
 _STAMPED_LINES = 200  # a trainer says the time sooner
 
 
-def files_of(path: Path) -> list[Path]:
-    """What may be a log, oldest first; a file is itself."""
+def logs_of(path: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
+    """A file is itself. A trainer may write its rows in two formats: the one that says more is read. Where
+    none is known it is all that may be a log."""
     if not path.is_dir():
         return [path]
-    found = list[Path]()
+    found: defaultdict[Format | None, list[Path]] = defaultdict(list)
     for file in islice(path.rglob("*"), FILE_LIMIT):
         if file.suffix in ENDINGS and not any(part.startswith(".") for part in file.relative_to(path).parts):
             with suppress(LogError):
                 check(file)
-                found.append(file)
-    return _oldest_first(found)
-
-
-def logs_of(path: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
-    """A file is itself. A trainer may write its rows in two formats: the one that says more is read."""
-    if not path.is_dir():
-        return [path]
-    found: defaultdict[Format, list[Path]] = defaultdict(list)
-    for file in files_of(path):
-        if form := detect(file, formats):
-            found[form].append(file)
+                found[detect(file, formats)].append(file)
     if not found:
-        raise UnknownLogError(f"{path} holds no log of a known format; {how()}")
-    form = next(form for form in formats if form in found)
+        raise LogError(f"{path} holds no log of a known format; {how()}")
+    form = next((form for form in formats if form in found), None)
     if isinstance(form, TrainerState):  # each checkpoint has one, with all rows before it
         return [max(found[form], key=lambda file: file.stat().st_size)]
     return _oldest_first(found[form])
