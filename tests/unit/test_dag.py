@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from support.project import CONFIG
+from support.snakemake_start import about_to_start
 from support.stage_on_disk import RANKS, OnDisk
 from trainrelay import dag
 from trainrelay.config import Config, load_config, parse
@@ -66,23 +66,6 @@ def test_another_best_is_promoted_again_and_trains_nothing(disk: OnDisk) -> None
     assert latest[1] == best[1] == other[1]
 
 
-def started(disk: OnDisk, executor: str, groups: dict[str, str]) -> Any:
-    """What Snakemake is where it starts the stage's job, in no group."""
-    job = SimpleNamespace(output=[disk.paths.train])
-    return SimpleNamespace(
-        modifier=SimpleNamespace(path_modifier=SimpleNamespace(replace_prefix=lambda path: path)),
-        dag=SimpleNamespace(needrun_jobs=lambda: [job], get_job_group=lambda _: None),
-        executor_plugin=SimpleNamespace(name=executor),
-        group_settings=SimpleNamespace(overwrite_groups=groups),
-        logger_manager=SimpleNamespace(logger=logging.getLogger("of no workflow")),
-        onstart=None,
-        onerror=None,
-        _onstart=lambda _: None,
-        _onerror=lambda _: None,
-        non_local_exec=True,
-    )
-
-
 @pytest.mark.parametrize(
     ("executor", "groups", "said"),
     [
@@ -102,7 +85,7 @@ def test_what_a_profile_says_and_does_not_do_is_told_at_the_start(
     monkeypatch.setenv("SLURM_CONF", "/opt/x/slurm.conf")
     monkeypatch.setenv(TYPED_VARIABLE, "mine.yaml")
     monkeypatch.chdir(disk.base)
-    workflow = started(disk, executor, groups)
+    workflow = about_to_start(disk, executor, groups)
     dag.Plans(disk.config(), []).hook_into(workflow)
     workflow._onstart(None)
     told = capsys.readouterr().err
@@ -117,7 +100,7 @@ def test_of_a_failed_group_no_stage_is_told_that_was_not_due(
     stages = data["runs"]["r"]["stages"]
     stages["t"] = {**stages["s"], "init_from": "s", "promotion": None}
     plans = dag.Plans(parse(data), [])
-    workflow, told = started(disk, "submitit", {}), list[str]()
+    workflow, told = about_to_start(disk, "submitit", {}), list[str]()
     jobs = [SimpleNamespace(output=[plans._plans["r", stage].at.paths.train]) for stage in "st"]
     workflow.scheduler = SimpleNamespace(failed=[SimpleNamespace(jobs=jobs, output=[])])
     monkeypatch.setattr(dag, "tell_of_failed_job", lambda at, _: told.append(at.name))

@@ -208,6 +208,9 @@ def test_of_one_row_no_course_is_told(tmp_path):
     assert "reduction" not in text
 
 
+CONDA = (
+    '  File "/opt/conda/lib/python3.10/site-packages/torch/nn/modules/module.py", line 3, in _call\n    x()\n'
+)
 CUDA = "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
 
 
@@ -221,6 +224,11 @@ CUDA = "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 
             "slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2024-05-01T12:00:00 DUE TO TIME LIMIT ***\n",
             "time-limit",
         ),
+        ("slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2024-05-01T12:00:00 ***\n", "killed"),
+        (f"{TRACEBACK}{FRAME}KeyboardInterrupt\n", "killed"),
+        (f"{TRACEBACK}{CONDA}RuntimeError: shapes differ\n", "trainer-bug"),
+        (f"{TRACEBACK}{FRAME}{CUDA}" + "wandb: a line of the summary\n" * 30, "oom-gpu"),
+        (f"{CUDA}\nEnd of the job\n", "oom-gpu"),
     ],
 )
 def test_of_a_log_without_a_known_line_the_end_is_told(tmp_path, capsys, lines, end):
@@ -248,9 +256,31 @@ PIP = (
         f"# How to train\n{TRACEBACK}{FRAME}{CUDA}" + "Use a smaller batch.\n" * 60,
         "step 1 -> 0.75\nRuntimeError: tried again\nstep 2 -> 0.5\n",
         "[ 12.0] Out of memory: Killed process 4711 (python)\n",
+        f"{CUDA[:-1]}; skipping batch\n" + "a batch is done\n" * 40 + "Training finished, model saved\n",
+        f'{TRACEBACK}  File "/srv/app.py", line 3, in main\n    serve()\nKeyboardInterrupt\n',
+        "Terminated\n",
     ],
 )
 def test_what_failed_otherwise_or_is_no_end_is_refused_as_ever(tmp_path, capsys, lines):
     (tmp_path / "some.log").write_text(lines)
     assert main(["analyze", str(tmp_path / "some.log")]) == 2
     assert "has no line of a known format" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "output"), [("slurm-1.err", "slurm-1.out"), ("0/stderr.log", "0/stdout.log")]
+)
+def test_the_end_is_in_the_one_or_the_other_of_a_jobs_two_files(tmp_path, capsys, error, output):
+    (tmp_path / "0").mkdir()
+    both = [tmp_path / error, tmp_path / output]
+    both[0].write_text(f"{TRACEBACK}{FRAME}{CUDA}")
+    both[1].write_text("model built\n")
+    for logs in (both, both[::-1], [tmp_path]):
+        assert main(["analyze", *map(str, logs), "--fail-on", "failed"]) == 5, logs
+        assert "CUDA out of memory" in capsys.readouterr().out
+
+
+def test_what_ended_an_earlier_start_ended_no_later_one(tmp_path):
+    (tmp_path / "slurm-1.out").write_text(f"{TRACEBACK}{FRAME}{CUDA}")
+    (tmp_path / "slurm-2.out").write_text("model built\n")
+    assert main(["analyze", str(tmp_path)]) == 2

@@ -144,6 +144,16 @@ def test_logs_that_cannot_be_compared_are_not_called_equal(tmp_path, capsys, oth
     assert said in capsys.readouterr().out
 
 
+def test_a_log_without_rows_is_not_compared(tmp_path, capsys):
+    one = losses(tmp_path / "a.jsonl", [30, 29, 28])
+    (tmp_path / "b.log").write_text(
+        "slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2024 DUE TO TIME LIMIT ***\n"
+    )
+    assert main(["analyze", str(tmp_path / "b.log")]) == 0
+    assert main(["analyze", "--compare", one, str(tmp_path / "b.log")]) == 2
+    assert "b.log: has no line of a known format" in capsys.readouterr().err
+
+
 def test_a_comparison_as_a_page_overlays_both(tmp_path, capsys):
     one, other = (losses(tmp_path / f"{name}.jsonl", [30, 29, 28]) for name in "ab")
     assert main(["analyze", "--compare", one, other, "--html", str(tmp_path / "page.html")]) == 0
@@ -288,3 +298,14 @@ def test_a_log_of_lines_that_the_config_describes_is_read_by_them(tmp_path, monk
     assert main(["analyze", str(log), "--json", "--configfile", str(config)]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["train"]["loss"]["last"] == 0.45
     assert main(["analyze", "--compare", str(log), str(log), "--configfile", str(config)]) == 0
+    capsys.readouterr()
+    assert main(["explain", str(log), "--configfile", str(config)]) == 2
+    assert "no knowledge file describes" in capsys.readouterr().err
+    (tmp_path / "folder").mkdir()
+    log.rename(tmp_path / "folder/mine.log")
+    assert main(["analyze", str(tmp_path / "folder"), "--json", "--configfile", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["train"]["loss"]["last"] == 0.45
+    usual = "".join(f"<{at}> weight {9 / at:.3f}\nepoch {at} loss 3.5\n" for at in range(1, 21))
+    log.write_text(usual)
+    assert main(["analyze", str(log), "--json", "--configfile", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["train"]["loss"]["last"] == 0.45, "yours come first"

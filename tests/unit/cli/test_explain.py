@@ -94,3 +94,12 @@ def test_no_escape_of_markdown_is_in_what_a_pipe_gets(verb, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith("## a_b*.log\n")
     assert "\\" not in said
+
+
+def test_a_log_of_which_only_the_end_is_known_has_nothing_to_explain(tmp_path, capsys):
+    path = tmp_path / "a.log"
+    path.write_text("slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2024 DUE TO TIME LIMIT ***\n")
+    assert main(["explain", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "has no line of a known format" in said
+    assert "no training line yet" not in said

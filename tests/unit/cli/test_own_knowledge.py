@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import yaml
 
 from support.mmcv_logs import write_mmcv_log
+from support.snakemake_start import about_to_start
 from support.stage_on_disk import OnDisk
 from trainrelay import dag
-from trainrelay.analysis import learn
+from trainrelay.analysis import Knowledge, learn
+from trainrelay.analysis.knowledge import best_for
 from trainrelay.cli import main
+from trainrelay.config import load_config
 from trainrelay.operations.analyze import analyze_stage
+from trainrelay.operations.report import write_reports
+from trainrelay.preflight.knowledge import use_knowledge
 from trainrelay.training.context import StageContext
+from trainrelay.training.launch_id import LAUNCH_VARIABLE, OF_CONTROLLER
 
 OWN = """
 name: my network
@@ -127,10 +134,52 @@ def test_a_start_with_a_mistake_in_it_is_refused_before_days_of_training(typed, 
     assert "own.yaml: 1 problem\n  metrics: got 3" in err
 
 
-def test_snakemake_starts_nothing_with_a_mistake_in_it(typed, capsys):
+@pytest.mark.parametrize(
+    ("trained", "launch", "starts"),
+    [("", "", False), ("2", "", True), ("1", "", True), ("", f"{OF_CONTROLLER}7", True)],
+    ids=["begins", "complete", "resumes", "a requeued controller"],
+)
+def test_snakemake_begins_no_training_with_a_mistake_in_it_and_stops_none(
+    tmp_path, monkeypatch, trained, launch, starts
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(LAUNCH_VARIABLE, launch)
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    if trained:
+        disk.train()
+        disk.checkpoint.rename(disk.checkpoint.with_name(f"epoch_{trained}.pth"))
+    if trained == "1":
+        disk.change(end="killed", final_checkpoint=None, signature=None)
+    plain = {**disk.config().model_dump(mode="json", exclude_unset=True), "knowledge": ["own.yaml"]}
+    Path("config.yaml").write_text(yaml.safe_dump(plain))
     Path("own.yaml").write_text("metrics: 3")
-    with pytest.raises(SystemExit, match=r"own\.yaml: 1 problem\n  metrics: got 3"):
-        dag.load(yaml.safe_load(Path("config.yaml").read_text()), ["config.yaml"])
+    config = dag.load(plain, ["config.yaml"])  # each job does so, and `snakemake --unlock`
+    workflow = about_to_start(disk, "submitit", {})
+    dag.Plans(config, ["config.yaml"]).hook_into(workflow)
+    with (
+        nullcontext()
+        if starts
+        else pytest.raises(SystemExit, match=r"own\.yaml: 1 problem\n  metrics: got 3")
+    ):
+        workflow._onstart(None)
+
+
+def test_every_file_with_a_mistake_is_named_at_once(typed, capsys):
+    plain = yaml.safe_load(Path("config.yaml").read_text())
+    Path("config.yaml").write_text(yaml.safe_dump({**plain, "knowledge": ["own.yaml", "gone.yaml"]}))
+    assert typed("plan", own="metrics: 3") == 2
+    err = capsys.readouterr().err
+    assert "own.yaml: 1 problem\n  metrics: got 3" in err
+    assert "gone.yaml: 1 problem\n  not found" in err
+
+
+def test_a_config_without_files_knows_none_of_the_config_before(typed):
+    assert typed("explain", "left_part") == 0
+    config = load_config(Path("config.yaml"))
+    assert best_for(["left_part"]).name == "my network"
+    use_knowledge(config.model_copy(update={"knowledge": ()}))
+    assert best_for(["left_part"]) == Knowledge()
 
 
 def test_a_file_that_is_spoilt_while_a_stage_trains_is_left_out_of_its_analysis(
@@ -143,7 +192,10 @@ def test_a_file_that_is_spoilt_while_a_stage_trains_is_left_out_of_its_analysis(
     (tmp_path / "own.yaml").write_text("metrics: 3")
     config = disk.config().model_copy(update={"knowledge": ("own.yaml", "gone.yaml")})
     assert analyze_stage(StageContext(config, "r", "s")).verdict.kind != "not judged"
+    analyze_stage(StageContext(config, "r", "s"))
+    write_reports(config, "r")
     said = capsys.readouterr().err
+    assert said.count("judged without it: ") == 2, "once in a process"
     assert "judged without it: own.yaml: 1 problem\n  metrics: got 3" in said
     assert "judged without it: gone.yaml: 1 problem\n  not found" in said
 
@@ -152,12 +204,13 @@ PARTS = """
 total: sum of losses
 metrics:
   - {pattern: '(?:left|right)_part', group: Mine, label: a part}
+  - {pattern: quality, group: Mine, label: a score, direction: up}
   - {pattern: weight_norm, group: Mine, label: a length, direction: null, loss: false}
 """
 
 
 def test_the_sum_is_of_what_it_calls_losses_whatever_their_names(typed, capsys):
-    table("left_part", "right_part", "weight_norm", "val_acc")
+    table("left_part", "right_part", "quality", "weight_norm", "val_acc")
     assert typed("analyze", "log.csv", "--json", "--series", own=PARTS) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["total"] == "sum of losses"

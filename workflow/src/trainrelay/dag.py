@@ -39,7 +39,7 @@ from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.launch_id import LAUNCH_VARIABLE, OF_CONTROLLER
 from trainrelay.training.notify import tell, tell_of_failed_job
-from trainrelay.training.plan import StagePlan, plan
+from trainrelay.training.plan import BEGINS, StagePlan, plan
 from trainrelay.training.state import current
 from trainrelay.training.submitted import CODE, SUBMITTED_VARIABLE, of_this_job, submit
 
@@ -52,7 +52,6 @@ def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     plain = [check(name) for name in names]
     with _exit_without_traceback():
         config = parse(data, names[-1] if names else "--config")
-        refuse_wrong_knowledge(config)
     if not plain or not (plain[-1] == data or _says(plain[-1], config)):
         # No file of yours says this: it is a part of one, or --config changed it. Messages name what does.
         os.environ[TYPED_VARIABLE] = str(save_snapshot(config))
@@ -219,6 +218,8 @@ class Plans:
             if os.environ.get(LAUNCH_VARIABLE, "").startswith(OF_CONTROLLER):  # nobody looks at its output
                 for planned, why in refused:
                     tell(planned.at, Refusal(why))
+            elif any(self._plans[where].action in BEGINS for where in self._wanted(jobs)):
+                refuse_wrong_knowledge(self._config)
             if refused:
                 raise Refusal("\n".join(["nothing was started.", *(why for _, why in refused)]))
         for remark in self._remarks(workflow):

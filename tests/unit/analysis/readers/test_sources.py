@@ -138,9 +138,11 @@ def test_of_hugging_faces_states_the_longest_is_read(tmp_path):
 
 
 def test_a_folder_without_a_log_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("hello\n")
     with pytest.raises(LogError, match=r"holds no log of a known format; trainrelay reads mmcv text"):
         logs_of(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello\n")
+    with pytest.raises(LogError, match=r"notes.txt: has no line of a known format; it begins: `hello`"):
+        read(logs_of(tmp_path))
 
 
 def test_a_file_is_itself(tmp_path):

@@ -17,5 +17,6 @@ from trainrelay.analysis.readers import (
     follow,
     logs_of,
     read,
+    with_own,
 )
 from trainrelay.analysis.serialize import from_json, json_schema, to_json

@@ -22,6 +22,7 @@ from trainrelay.analysis import (
     read,
     series,
     to_json,
+    with_own,
 )
 from trainrelay.analysis import analyze as judged
 from trainrelay.cli.printing import print_json, print_markdown
@@ -146,24 +147,21 @@ def _on_disk(logs: Sequence[Path]) -> list[Path]:
     return [kept if log == STANDARD_INPUT else log for log in logs]
 
 
-def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
-    """Of the logs of one training; where no format is known by the lines that the config describes, else no
-    more than how it ended."""
-    files = [file for log in logs for file in logs_of(log)]
+def _table(logs: Sequence[Path], own: DescribedLines | None, or_end: bool = False) -> Log:
+    """Of the logs of one training; where no format is known no more than how it ended, if asked."""
+    formats = with_own(own)
+    files = [file for log in logs for file in logs_of(log, formats)]
     try:
-        return read(files)
+        return read(files, formats=formats)
     except UnknownLogError:
-        with suppress(UnknownLogError):
-            if own:
-                return read(files, own=own)
-        if log := ended(files):
+        if or_end and (log := ended(files)):
             return log
         raise
 
 
-def _judged(logs: Sequence[Path], whole: bool = False, own: DescribedLines | None = None) -> Analysis:
+def _judged(logs: Sequence[Path], whole: bool, own: DescribedLines | None) -> Analysis:
     """Of the logs of one training, with the `whole` curves if asked."""
-    log = _table(_on_disk(logs), own)
+    log = _table(_on_disk(logs), own, or_end=True)
     return replace(judged(log), curves=series(log)) if whole else judged(log)
 
 
@@ -185,9 +183,10 @@ def _refuse(found: _Judged, limit: str | None) -> None:
 def explain(arguments: argparse.Namespace) -> None:
     """Explain logs, read as those of one training; or metrics, each by its name."""
     asked: list[str] = arguments.what
-    _described(arguments, [])
     # A file; or what can only be meant as one, so that the reader says that it is missing.
     logs = [name for name in asked if name == "-" or Path(name).exists() or Path(name).suffix in ENDINGS]
+    paths = [Path(name) for name in logs]
+    own = _described(arguments, paths)
     if logs and len(logs) < len(asked):
         word = next(name for name in asked if name not in logs)
         raise UserError(f"{word} is not a file, but {logs[0]} is one; give logs only, or metrics only")
@@ -195,7 +194,7 @@ def explain(arguments: argparse.Namespace) -> None:
         print_markdown(explanation_markdown(", ".join(asked), explain_words(asked)))
         return
     try:
-        found = _judged([Path(name) for name in logs]).explanation
+        found = judged(_table(_on_disk(paths), own)).explanation
     except LogError as error:  # with this verb in the advice, not with that of the analysis
         raise LogError(str(error).replace("trainrelay analyze LOG", "trainrelay explain LOG")) from error
     if found is None:

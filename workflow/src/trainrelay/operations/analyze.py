@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from trainrelay.training.attempts import attempt_log
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import trained_to
 from trainrelay.training.request import initial_checkpoint, rung
+
+_say_once = cache(say)
 
 
 def analyze_stage(at: StageContext) -> Analysis:
@@ -52,9 +55,9 @@ def merged_series(stages: Iterable[StageContext]) -> Iterator[dict[str, object]]
 
 
 def leave_out_wrong_knowledge(config: Config) -> None:
-    """Your own files from here on: one that was spoilt while it trained keeps nothing from being judged."""
+    """Your own files from here on: one that was damaged while it trained keeps nothing from being judged."""
     for error in use_knowledge(config):
-        say(f"warning: judged without it: {error}")
+        _say_once(f"warning: judged without it: {error}")
 
 
 def judge_stage(facts: state.Facts) -> Analysis:

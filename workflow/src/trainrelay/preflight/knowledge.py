@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from trainrelay.config import Config, load_as
-from trainrelay.errors import ConfigError
+from trainrelay.errors import ConfigError, UserError
 
 
 def use_knowledge(config: Config) -> list[ConfigError]:
     """What your own files say of metrics, from here on; the mistakes of those that are left out."""
-    if not config.knowledge:
+    # A plan need not load it; what was not loaded has learned nothing.
+    if not config.knowledge and "trainrelay.analysis" not in sys.modules:
         return []
-    from trainrelay.analysis import Knowledge, learn  # noqa: PLC0415 - a plan need not load it
+    from trainrelay.analysis import Knowledge, learn  # noqa: PLC0415
 
     good, wrong = list[Knowledge](), list[ConfigError]()
     for path in config.knowledge:
@@ -25,6 +27,6 @@ def use_knowledge(config: Config) -> list[ConfigError]:
 
 
 def refuse_wrong_knowledge(config: Config) -> None:
-    """ConfigError for the first file with mistakes: a training of days is not to end with it."""
-    for error in use_knowledge(config):
-        raise error
+    """UserError for the files with mistakes: a training of days is not to end with them."""
+    if wrong := use_knowledge(config):
+        raise UserError("\n".join(map(str, wrong)))

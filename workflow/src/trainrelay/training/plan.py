@@ -27,6 +27,7 @@ from trainrelay.training.step_checkpoints import Continued, StepCheckpoint, to_r
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
 TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
+BEGINS = TRAINS - {"resume"}
 COSTS = TRAINS | {"wait"}  # GPU-hours are still to be spent
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from trainrelay.analysis.naming import UNSCALED, is_adversarial, is_loss, split
 from trainrelay.analysis.numbers import text
@@ -84,7 +84,7 @@ class Meaning(_Frozen):
     switch: str = ""
     negative: bool = False
     cross_entropy: bool = False
-    loss: bool = True
+    loss: bool = Field(default_factory=lambda data: data.get("direction") != "up")
     typical: Typical | None = None
     source: str = ""
 

@@ -5,4 +5,4 @@ from trainrelay.analysis.readers.ended import ended
 from trainrelay.analysis.readers.events import RowSeen
 from trainrelay.analysis.readers.folder import ENDINGS, logs_of
 from trainrelay.analysis.readers.follow import SHARE, BeginsAgain, follow
-from trainrelay.analysis.readers.read import read
+from trainrelay.analysis.readers.read import read, with_own

@@ -16,6 +16,7 @@ from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.events import (
     EpochsCounted,
     Event,
+    Format,
     LineSkipped,
     ProcessStarted,
     RowSeen,
@@ -91,7 +92,7 @@ class _Start:
             )
 
 
-class DescribedLines:
+class DescribedLines(Format):
     """The format of one trainer. `first`: what it calls the first epoch, where that is known."""
 
     name = "script"
@@ -102,12 +103,8 @@ class DescribedLines:
         self._reader, self._first, self._one_start, self._console = reader, first, one_start, bool(usual)
         self.title = usual or "lines that the run's script section describes"
 
-    def claims(self, line: str) -> bool:
-        """A line that is described; one of a console has numbers of a training."""
-        return self.claiming()(line)
-
     def claiming(self) -> Callable[[str], bool]:
-        """`claims` for the lines of one file, one after the other."""
+        """A line that is described; one of a console has numbers of a training."""
         reader = self._reader()
 
         def claims(line: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -80,7 +80,11 @@ class Format(Protocol):
 
     def claims(self, line: str) -> bool:
         """Whether this line can only come from this format."""
-        ...
+        return self.claiming()(line)
+
+    def claiming(self) -> Callable[[str], bool]:
+        """`claims` for the lines of one file, one after the other."""
+        return self.claims
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All events of one file; `lines` keep their line ends."""

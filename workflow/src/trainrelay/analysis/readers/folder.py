@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -20,20 +20,20 @@ _STAMP = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[ T](\d\d:\d\d:\d\d)")
 _STAMPED_LINES = 200  # a trainer says the time sooner
 
 
-def logs_of(path: Path) -> list[Path]:
-    """A file is itself. A trainer may write its rows in two formats: the one that says more is read."""
+def logs_of(path: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
+    """A file is itself. A trainer may write its rows in two formats: the one that says more is read. Where
+    none is known it is all that may be a log."""
     if not path.is_dir():
         return [path]
-    found: defaultdict[Format, list[Path]] = defaultdict(list)
+    found: defaultdict[Format | None, list[Path]] = defaultdict(list)
     for file in islice(path.rglob("*"), FILE_LIMIT):
         if file.suffix in ENDINGS and not any(part.startswith(".") for part in file.relative_to(path).parts):
             with suppress(LogError):
                 check(file)
-                if form := detect(file):
-                    found[form].append(file)
+                found[detect(file, formats)].append(file)
     if not found:
         raise LogError(f"{path} holds no log of a known format; {how()}")
-    form = next(form for form in FORMATS if form in found)
+    form = next((form for form in formats if form in found), None)
     if isinstance(form, TrainerState):  # each checkpoint has one, with all rows before it
         return [max(found[form], key=lambda file: file.stat().st_size)]
     return _oldest_first(found[form])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrelay.analysis.readers.assemble import table
 from trainrelay.analysis.readers.events import Format, RowSeen
-from trainrelay.analysis.readers.read import FORMATS, check, detect, read, read_lines
+from trainrelay.analysis.readers.read import check, detect, read, read_lines, with_own
 from trainrelay.analysis.readers.segments import Collector
 from trainrelay.errors import LogError
 from trainrelay.records import Log, Row
@@ -26,7 +26,7 @@ def follow(
 ) -> None:
     """Reads until Ctrl-C; BeginsAgain where the file is replaced or cut. Calls `look` when all that is there
     was read, at first with the newest row, and then every EVERY_S with the rows that came, and what makes
-    the table so far. `own`: the lines that the user describes, where no other format is known."""
+    the table so far. `own`: the lines that the user describes."""
     check(path)
     collected, begun, size = Collector(), path.stat().st_ino, -1
     told, fresh, due_s = -1, False, 0.0
@@ -66,7 +66,7 @@ def follow(
         time.sleep(EVERY_S)
         return grown
 
-    formats = (*FORMATS, own) if own else FORMATS
+    formats = with_own(own)
     form = detect(path, formats)
     while form is None:
         form = detect(path, formats) if wait(True) else None

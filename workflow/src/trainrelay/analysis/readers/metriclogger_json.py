@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from trainrelay.analysis.readers.clean import as_float, json_object, metric_name, number
-from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen, SetupSeen
+from trainrelay.analysis.readers.events import Event, Format, LineSkipped, RowSeen, SetupSeen
 from trainrelay.records import ITERATIONS, Phase
 
 VALUE_LIMIT = 5_000  # numbers of one object
@@ -41,7 +41,7 @@ class _Epoch:
         return True
 
 
-class MetricLoggerJson:
+class MetricLoggerJson(Format):
     """The format of the `log.txt` of DETR's family."""
 
     name = "metriclogger-json"

@@ -18,6 +18,7 @@ from trainrelay.analysis.readers import metriclogger_markers, summaries
 from trainrelay.analysis.readers.events import (
     EpochsCounted,
     Event,
+    Format,
     LineSkipped,
     ProcessStarted,
     RowSeen,
@@ -29,7 +30,7 @@ from trainrelay.analysis.readers.summaries import SummaryNumber
 from trainrelay.records import Marker, Phase
 
 
-class MetricLoggerText:
+class MetricLoggerText(Format):
     """The format of what DETR's `util.misc.MetricLogger` prints, and of summaries of epochs."""
 
     name = "metriclogger-text"

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainrelay.analysis.readers import trainer_config
 from trainrelay.analysis.readers.clean import as_float, evaluates, json_object, metric_names
-from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen, SetupSeen
+from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen, SetupSeen
 from trainrelay.records import Numbers, Phase
 
 _PHASES: Mapping[str, Phase] = {"train": "train", "val": "val"}
@@ -19,7 +19,7 @@ _MOST = 10**9  # epochs or iterations of no training
 _META = ('"env_info"', '"exp_name"', '"hook_msgs"')
 
 
-class MmcvJson:
+class MmcvJson(Format):
     """The format of mmcv's `*.log.json` files."""
 
     name = "mmcv-json"

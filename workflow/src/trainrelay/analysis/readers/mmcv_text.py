@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from trainrelay.analysis.readers.clean import evaluates, metric_name, metric_names, records, strip_escapes
-from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
+from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.analysis.readers.mmcv_markers import MmcvMarkers
 from trainrelay.records import Marker, Numbers
 
@@ -36,7 +36,7 @@ SOON_S = 10.0  # a process that starts again needs longer to print the same agai
 _INTRODUCTIONS = ("Environment info:", "Start running, host: ", "Distributed training: ")
 
 
-class MmcvText:
+class MmcvText(Format):
     """The format of mmcv's `*.log` files and of what an mmcv trainer prints."""
 
     name = "mmcv-text"

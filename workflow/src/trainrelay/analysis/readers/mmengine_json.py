@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 from trainrelay.analysis.readers.clean import as_float, json_object, metric_name
-from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen
+from trainrelay.analysis.readers.events import Event, Format, LineSkipped, RowSeen
 
 _PLACE = {"epoch", "iter", "step"}
 _MOST = 10**9  # epochs or iterations of no training
 
 
-class MmengineJson:
+class MmengineJson(Format):
     """The format of the JSON files in mmengine's `vis_data`."""
 
     name = "mmengine-json"

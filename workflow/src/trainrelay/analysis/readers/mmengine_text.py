@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from trainrelay.analysis.readers import trainer_config
 from trainrelay.analysis.readers.clean import clean, metric_name, number
 from trainrelay.analysis.readers.console import Phrase
-from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen, SetupSeen
+from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen, SetupSeen
 from trainrelay.analysis.readers.mmcv_markers import COMMON, MmcvMarkers
 from trainrelay.analysis.readers.mmcv_text import events_of
 from trainrelay.records import Marker
@@ -35,7 +35,7 @@ _AS_IN_MMCV = {
 }
 
 
-class MmengineText:
+class MmengineText(Format):
     """The format of mmengine's `*.log` files and of what its trainers print."""
 
     name = "mmengine-text"

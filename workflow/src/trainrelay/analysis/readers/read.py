@@ -47,6 +47,7 @@ def read(
     paths: Sequence[Path],
     within: Mapping[Path, tuple[int, int]] | None = None,
     own: Format | None = None,
+    formats: Sequence[Format] = FORMATS,
 ) -> Log:
     """All logs of one training, oldest first, as one table; by `own` where the user describes their lines.
 
@@ -59,10 +60,15 @@ def read(
         raise LogError(f"no log was given; {how()}")
     for path in paths:
         check(path)
-    form = _common_format(paths, (own,) if own else FORMATS)
+    form = _common_format(paths, (own,) if own else formats)
     events = (form.events(read_lines(path, formats=[form])) for path in paths)
     begun = [within.get(path) for path in paths] if within else []
     return assemble(form.name, [str(path) for path in paths], events, begun)
+
+
+def with_own(own: Format | None) -> tuple[Format, ...]:
+    """All formats; the lines that the user describes come before those of consoles, which are guessed."""
+    return (*FORMATS[:-2], own, *FORMATS[-2:]) if own else FORMATS
 
 
 def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
@@ -83,7 +89,7 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
     quotation."""
     claims: Counter[Format] = Counter()
-    claiming = _claiming(formats)
+    claiming = [(form, form.claiming()) for form in formats]
     for line in read_lines(path, formats=formats):
         form = next((form for form, claims_it in claiming if claims_it(line)), None)
         if form is not None:
@@ -91,11 +97,6 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
             if claims[form] == CLAIMS:
                 return form
     return claims.most_common(1)[0][0] if claims else None
-
-
-def _claiming(formats: Sequence[Format]) -> list[tuple[Format, Callable[[str], bool]]]:
-    """What claims the lines of one file, in order."""
-    return [(form, form.claiming() if isinstance(form, DescribedLines) else form.claims) for form in formats]
 
 
 def _unknown(path: Path) -> str:
@@ -162,8 +163,8 @@ def _wrappings(first: list[str], formats: Sequence[Format]) -> list[Callable[[st
     """What takes off that which most of the first lines are in, from the outside in."""
 
     def known(lines: list[str]) -> int:
-        claiming = _claiming(formats)
-        return sum(any(claims(line) for _, claims in claiming) for line in lines)
+        claiming = [form.claiming() for form in formats]
+        return sum(any(claims(line) for claims in claiming) for line in lines)
 
     found = list[Callable[[str], str]]()
     for without in _WRAPPINGS:

@@ -16,7 +16,7 @@ from itertools import chain, pairwise
 from trainrelay.analysis.readers.clean import json_object, json_objects, metric_name, whole
 from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.described_lines import DescribedLines
-from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
+from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.progress_lines.described import (
     RowReader,
     column_names,
@@ -27,6 +27,7 @@ from trainrelay.progress_lines.described import (
 Numbers = Mapping[str, float]
 
 _COUNT = re.compile(r"epoch|(?:(?:trainer/)?global_)?step|_step|current_steps|iter|iteration", re.IGNORECASE)
+_HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
 _METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
 _COLUMN = re.compile(r"[A-Za-z_][\w./@()%-]*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
@@ -37,7 +38,7 @@ _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
 _COUNTS = {"epoch", "epochs", "iter", "iters", "percentage"}
 
 
-class TableRows:
+class TableRows(Format):
     """The format of tables of CSV and JSON Lines."""
 
     name = "rows"
@@ -84,7 +85,7 @@ class TableRows:
             yield from DescribedLines(RowReader, None, one_start=False).told(seen)
 
 
-class TrainerState:
+class TrainerState(Format):
     """The format of Hugging Face's trainer_state.json."""
 
     name = "huggingface-json"
@@ -109,7 +110,7 @@ class TrainerState:
 
 def _epochs(line: str) -> Iterator[str]:
     """The line; of Keras's history, which has a list for each metric, a row for each epoch."""
-    found = json_object(line) if line.startswith("{") and "[" in line else None
+    found = json_object(line) if _HISTORY.match(line) else None
     columns = list(found.values()) if found else []
     lengths = {len(one) if isinstance(one, list) else 0 for one in columns}
     if len(lengths) != 1 or 0 in lengths:
