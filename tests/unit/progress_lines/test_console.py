@@ -156,6 +156,11 @@ def test_no_number_is_read_however_it_is_written(no_number: str) -> None:
             {"loss": 0.75, "cer": 0.25, "wer": 0.5},
         ),
         ("epoch 3 loss 0.5, dev loss 0.75", {"loss": 0.5}, {"loss": 0.75}),
+        (
+            "Epoch 3 | train loss 0.5 acc 0.125 | test loss 0.75 acc 0.25 | lr 0.1",
+            {"loss": 0.5, "acc": 0.125, "lr": 0.1},
+            {"loss": 0.75, "acc": 0.25},
+        ),
     ],
 )
 def test_what_is_behind_a_word_for_evaluation_is_of_one(

@@ -68,7 +68,7 @@ _MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
 _EVALUATED = r"(?<!/)\b(?:val|valid|validation|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
 _EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{_EVALUATED}", re.IGNORECASE)
 _PHASE = re.compile(rf"\b(train|training)\b|{_EVALUATED}", re.IGNORECASE)
-_OWN_PHASE = re.compile(r"(?:train|val|dev|test|eval)[a-z]{0,9}[_/.-]", re.IGNORECASE)
+_OWN_PHASE = re.compile(r"(?:train|val|dev|test|eval)[a-z]{0,9}[_/.-]|lr|grad_norm", re.IGNORECASE)
 _ASIDE = re.compile(
     r"\b(?:resum|continu|load|restor|initiali|sav(?:e|ing(?! dict))|improve|checkpoint|snapshot)\w{0,9}"
     r"|[A-Za-z_]\(",
@@ -220,7 +220,7 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
 
 
 def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
-    """Names, numbers, their means, and where the names are; what is behind `| Val:` begins with `val_`."""
+    """Names, numbers, their means, and where the names are; what is behind `Val:` begins with `val_`."""
     end, after, prefix = 0, 0, ""
     for value in islice(_VALUE.finditer(line), MOST):
         begin = max(end, value.start() - _GAP)
@@ -228,8 +228,8 @@ def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
         found = _NAME.search(line[begin : value.start()])
         if found and (value["sign"] or _is_known(found[0])):
             at = begin + found.end() - len(found[0].split()[-1])
-            name, begin = _named(found[0]), begin + found.start()
-            phases = _PHASE.findall(line, after, begin) if after else []
+            name = _named(found[0])
+            phases = _PHASE.findall(line, after, value.start()) if after else []
             prefix = ("" if phases[-1] else "val_") if phases else prefix
             own = _OWN_PHASE.match(name) or _is_aside(name)
             after = end
