@@ -78,11 +78,11 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
         ),
         (
             [
-                "  Epoch  GPU_mem  box_loss  Size",
-                "    2/9    1.5G      0.5     640: 100%|####| 16/16 [00:05<00:00, 2it/s]",
+                "  Epoch  GPU_mem  box_loss  total  Size",
+                "    2/9    1.5G      0.5     1.5  640: 100%|####| 16/16 [00:05<00:00, 2it/s]",
             ],
             (2, 16, 16),
-            {"box_loss": 0.5},
+            {"box_loss": 0.5, "total_loss": 1.5},
         ),
         (
             ["2031-01-02 03:04:05.678: Epoch 5", "2031-01-02 03:04:05.678: train_loss -0.5"],
@@ -109,6 +109,26 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             (1, 7, None),
             {"loss": 0.5},
         ),
+        (
+            [
+                "epoch 3 size_reg_loss: 1, sentiment_loss: 2, token_loss: 3, memory_loss: 4, token_time: 5, best_loss: 6"
+            ],
+            (3, None, None),
+            {"size_reg_loss": 1, "sentiment_loss": 2, "token_loss": 3, "memory_loss": 4},
+        ),
+        (
+            ["epoch 3 loss1:12.5 top1:75.50 mAP50:45.1 acc@5:92.1 at 12:30"],
+            (3, None, None),
+            {"loss1": 12.5, "top1": 75.5, "mAP50": 45.1, "acc@5": 92.1},
+        ),
+        (["epoch 3 loss: 0,52 acc: 1,234.5 lr: 0.5,loss_b: 1"], (3, None, None), {"lr": 0.5, "loss_b": 1}),
+        (["Fold 2/5, Epoch 1/10, loss 0.5"], (1, None, None), {"loss": 0.5}),
+        (["[rank 1/8] epoch 3 loss 0.5"], (3, None, None), {"loss": 0.5}),
+        (["Epoch 3 | accuracy 98/100 | loss 0.5"], (3, None, None), {"loss": 0.5}),
+        (["Epoch 3 [4/9] loss 0.5"], (3, 4, 9), {"loss": 0.5}),
+        (["max epoch 300, epoch 3 loss 0.5"], (3, None, None), {"loss": 0.5}),
+        (["train.py:30 INFO epoch 3 loss 0.5"], (3, None, None), {"loss": 0.5}),
+        (["[3/90][4/9] loss_a: 0.5, total: 1.5"], (3, 4, 9), {"loss_a": 0.5, "total_loss": 1.5}),
     ],
 )
 def test_lines_that_name_an_epoch(
@@ -118,6 +138,60 @@ def test_lines_that_name_an_epoch(
     assert seen
     assert (seen.epoch, seen.iteration, seen.iters) == place
     assert dict(seen.values) == values
+
+
+@pytest.mark.parametrize("no_number", ["NaN", "NAN", "nan"])
+def test_no_number_is_read_however_it_is_written(no_number: str) -> None:
+    seen = last(f"Epoch 3, step 1/3, Loss: {no_number} (NaN), lr: -Inf")
+    assert seen
+    assert dict(seen.values) == pytest.approx({"loss": math.nan, "lr": -math.inf}, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "trained", "evaluated"),
+    [
+        ("epoch 3 train loss: 0.52, val. loss: 0.6", {"loss": 0.52}, {"loss": 0.6}),
+        (
+            "Epoch 3 Train: loss .5 | Val: loss .6 acc .7 time 9 val_f1: 2 | Train: acc .8",
+            {"loss": 0.5, "acc": 0.8},
+            {"loss": 0.6, "acc": 0.7, "f1": 2},
+        ),
+        (
+            "3epoch results: [train] iter_time=1.5, loss=0.5, [valid] loss=0.75, cer=0.25, [att_plot] wer=0.5",
+            {"loss": 0.5},
+            {"loss": 0.75, "cer": 0.25, "wer": 0.5},
+        ),
+        ("epoch 3 loss 0.5, dev loss 0.75", {"loss": 0.5}, {"loss": 0.75}),
+        (
+            "Epoch 3 | train loss 0.5 acc 0.125 | test loss 0.75 acc 0.25 | lr 0.1",
+            {"loss": 0.5, "acc": 0.125, "lr": 0.1},
+            {"loss": 0.75, "acc": 0.25},
+        ),
+    ],
+)
+def test_what_is_behind_a_word_for_evaluation_is_of_one(
+    line: str, trained: dict[str, float], evaluated: dict[str, float]
+) -> None:
+    seen = last(line)
+    assert seen
+    assert (seen.epoch, dict(seen.values), dict(seen.evaluated)) == (3, trained, evaluated)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "iterations per epoch: 500",
+        "max epoch: 300",
+        "Early stopping: best epoch 1",
+        "Number of epoch: 300",
+        "The learning rate falls at epoch 60",
+    ],
+)
+def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
+    """Nor is it that of the lines after it."""
+    seen = last("Epoch 3 [1/9] loss 0.5", line, "iter 2/9 loss 0.5")
+    assert seen
+    assert (seen.epoch, seen.iteration) == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +234,12 @@ def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sig
     assert not math.isfinite(seen.values["loss"])
 
 
+def test_a_count_with_commas_is_one_number() -> None:
+    seen = last("31-01-02 03:04:05.678 - INFO: <epoch: 8, iter: 1,200, lr:2.5e-05> l_pix: 0.5", iters=0)
+    assert seen
+    assert (seen.iteration, dict(seen.values)) == (1200, {"lr": 2.5e-05, "l_pix": 0.5})
+
+
 @pytest.mark.parametrize(
     ("line", "evaluated"),
     [
@@ -170,6 +250,10 @@ def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sig
         ("Test: [  48/48]  Loss:  6.5 (6.75)  Acc@1:  0.5 ( 0.25)", {"loss": 6.75, "acc@1": 0.25}),
         ("all  161  328  0.5  0.25", None),
         (" *   Acc@1 33.5 Acc@5 50.5", {"acc@1": 33.5, "acc@5": 50.5}),
+        ("[2031-01-02 03:04:05 net] (main.py 283): INFO  * Acc@1 33.5 Acc@5 50.5", {"acc@1": 33.5, "acc@5": 50.5}),
+        ("INFO:tensorflow:Saving dict for global step 1000: accuracy = 0.25, global_step = 1000, loss = 0.5", {"accuracy": 0.25, "loss": 0.5}),
+        ("Dev: epoch 3 loss 1.5", {"loss": 1.5}),
+        ("(0/4) Epoch 3, validation: loss=0.5", {"loss": 0.5}),
         ("Test set: Average loss: 0.5, Accuracy: 98/100 (98%)", {"loss": 0.5}),
         (" 40/40 [====] - 5s 7us/step - loss: 0.5 - val_loss: 0.75", {"loss": 0.75}),
         (" Loss: 13.5  Iterations:   9/40  ValLoss:12.5", {"loss": 12.5}),
@@ -202,6 +286,10 @@ def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
         "epoch 3 loss 2,39 lr 0.5",
         "Epoch 3 - loss: 2,39 - val_loss: 2,5",
         "epoch 3 loss 1.#QNAN lr 0.5",
+        "57:    loss_weight = 1.0",
+        "  12 |     loss = 0.0",
+        "batch 3: migrations applied: 5",
+        "[3/90] copying, total: 500",
         "loss: 0.5 acc: 0.25",
         "2031-01-02 03:04:05 GET /step/3/loss?epoch 200 12ms",
         "",
@@ -215,14 +303,34 @@ def test_what_is_no_line_of_a_training(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "1", "1.", "_", "1/", "a:1 ", "iter", "epoch 1 ", "1,111,", "11-11-", " ", "loss "]
+    "unit",
+    [
+        *[
+            "a",
+            "1",
+            "1.",
+            "_",
+            "1/",
+            "a:1 ",
+            "iter",
+            "epoch 1 ",
+            "1,111,",
+            "11-11-",
+            " ",
+            "loss ",
+            "| ",
+            "a(",
+        ],
+        *["val ", "acc 1/", "1 of ", "Box(P "],
+    ],
 )
 def test_no_line_stalls_the_reader(unit: str) -> None:
     """A look at a line costs at most some milliseconds for each thousand characters."""
-    reader, begun_s = ConsoleReader(), time.process_time()
-    for line in ("epoch 1 iter 2 loss: 0.5 " + unit * 4000, (unit * 4000)[:3999]):
-        reader.line(line)
-    assert time.process_time() - begun_s < 0.5
+    reader = ConsoleReader()
+    for begin in ("epoch 1 iter 2 loss: 0.5 ", "", "| ", "loss 1 (", "Class  Images  "):
+        begun_s = time.process_time()
+        reader.line((begin + unit * 4000)[:3999])
+        assert time.process_time() - begun_s < 0.2, begin
 
 
 def test_a_config_is_no_training() -> None:
@@ -254,3 +362,17 @@ def test_tables_of_two_kinds_behind_a_prefix() -> None:
     assert (dict(seen[1].values), seen[1].iteration) == ({"box_loss": 0.5}, 16)
     assert seen[4]
     assert dict(seen[4].evaluated) == {"mAP50": 0.5, "mAP50-95": 0.25}
+
+
+def test_a_table_of_groups() -> None:
+    """YOLO's, of boxes and of masks."""
+    seen = last(
+        "Epoch 3",
+        "    Class   Images  Box(P   R   mAP50  mAP50-95)  Mask(P   R   mAP50  mAP50-95): 100%|####| 8/8 [00:03]",
+        "      all      722   0.5   0.25   0.75  0.125   1   2   3   4",
+    )
+    assert seen
+    assert dict(seen.evaluated) == {
+        **{"box_p": 0.5, "box_r": 0.25, "box_mAP50": 0.75, "box_mAP50-95": 0.125},
+        **{"mask_p": 1, "mask_r": 2, "mask_mAP50": 3, "mask_mAP50-95": 4},
+    }

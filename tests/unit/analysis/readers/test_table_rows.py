@@ -280,6 +280,7 @@ def test_the_history_of_keras_has_a_list_for_each_metric(tmp_path: Path) -> None
         (3, 0.25),
     ]
     assert [row.values["loss"] for row in log.rows if row.phase == "val"] == [0.8, 0.75, 0.5]
-    path.write_text('{"points": [[1, 2], [3, 4]], "loss": 3}')
-    with pytest.raises(UnknownLogError):
-        read([path])
+    for other in ('"points": [[1, 2], [3, 4]], "loss": 3', '"score": [1, 2], "accuracy": [3, 4]'):
+        path.write_text(f"{{{other}}}")
+        with pytest.raises(UnknownLogError):
+            read([path])

@@ -12,18 +12,20 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 
-from trainrelay.progress_lines.described import NUMBER, LineReader, trained_and_evaluated
+from trainrelay.progress_lines.described import LineReader, trained_and_evaluated
 
+NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
 # One of them is in each line that says something: most lines of other files need no further look.
 _HINT = re.compile(
     r"[Ee]poch|EPOCH|[Ii]te|ITER|[Ss]tep|STEP|[Bb]atch|BATCH|loss|Loss|LOSS|\d\s?/\s{0,9}\d|update| \* "
     r"|^\s*\d{1,9}\s?[|:]"
 )
 _NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one with a decimal comma
-# Dates, times, and places in code: their digits are no numbers of a training.
+# Dates, times, places in code, and what is counted otherwise: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
-    r"(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
-    r"|\bcuda:\d|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))"
+    r"(?<![\w@])(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
+    r"|\bcuda:\d|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))|\.py:\d{1,6}"
+    r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})"
 )
 
 
@@ -34,8 +36,10 @@ def _counted(name: str) -> str:
     )
 
 
+_OTHER = ("per", "max", "min", "best", "last", "every", "each", "total", "number of", "num of")
 _EPOCH = re.compile(
-    rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}|(?P<before>\d{{1,9}})epoch(?=\W)"
+    "".join(f"(?<!{words} )" for words in _OTHER)
+    + rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}|(?P<before>\d{{1,9}})epoch(?=\W)"
     r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[))",
     re.IGNORECASE,
 )
@@ -46,7 +50,7 @@ _ITER = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
-_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s")  # `490 | loss 5.75`
+_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s(?!\s)")  # `490 | loss 5.75`, and no line of code
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
@@ -59,17 +63,19 @@ _KNOWN = re.compile(
     r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)",
     re.IGNORECASE,
 )
-_LOSS = re.compile(r"loss(?!_?scal)|xent|objf|ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
+_LOSS = re.compile(r"loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
 _MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
-_EVALUATES = re.compile(
-    r"^\s{0,3}\*\s|\b(?:val|valid|validation|test|testing|eval|evaluat\w{1,4}|CV)\b", re.IGNORECASE
-)
+_EVALUATED = r"(?<!/)\b(?:val|valid|validation|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
+_EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{_EVALUATED}", re.IGNORECASE)
+_PHASE = re.compile(rf"\b(train|training)\b|{_EVALUATED}", re.IGNORECASE)
+_OWN_PHASE = re.compile(r"(?:train|val|dev|test|eval)[a-z]{0,9}[_/.-]|lr|grad_norm", re.IGNORECASE)
 _ASIDE = re.compile(
-    r"\b(?:resum|continu|load|restor|initiali|sav(?:e|ing)|improve|checkpoint|snapshot)\w{0,9}|[A-Za-z_]\(",
+    r"\b(?:resum|continu|load|restor|initiali|sav(?:e|ing(?! dict))|improve|checkpoint|snapshot)\w{0,9}"
+    r"|[A-Za-z_]\(",
     re.IGNORECASE,
 )
 _CLOCK = re.compile(
-    r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|^best|rank$|seed|number_of"
+    r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
     r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
     re.IGNORECASE,
 )
@@ -81,8 +87,9 @@ _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
-_TABLE_ROW = re.compile(rf"[|] +([\w/ .@-]{{1,80}}?) +[|] +{_NUMBERED} *[|]\s*")
+_TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
+_GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
 _RULE = re.compile(r"-{10,}\s*")
 _BELOW = re.compile(r"(?:\s{2,}|\s?>)\W{0,9}(?=[A-Za-z])")
 MOST = 500  # numbers of one line
@@ -104,7 +111,7 @@ class ConsoleReader(LineReader):
             return {}
         if self._block and not line.startswith("|"):
             block, self._block = self._block, {}
-            kept = {n: v for n, v in block.items() if not _CLOCK.search(n) and n != "loss"}
+            kept = {n: v for n, v in block.items() if not _is_aside(n) and n != "loss"}
             counted = _RULE.fullmatch(line) and (block.get("total_timesteps") or block.get("epoch"))
             return {**kept, "iter": counted} if counted else {}
         if found := self._columns(line):
@@ -119,14 +126,15 @@ class ConsoleReader(LineReader):
         """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""
         if not (begin := _COLUMN.search(line)):
             return {}
-        cells = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0].split()
+        table = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0]
+        cells = _GROUP.sub(lambda found: " ".join(f"{found[1]}_{n}" for n in found[2].split()), table).split()
         kind = cells[0].lower()
         if kind in ("epoch", "class") and len(cells) > 2 and not any(map(_is_number, cells)):
             self._names = cells
         if len(cells) != len(self._names) or (kind == "all") != (self._names[0].lower() == "class"):
             return {}
-        pairs = zip(self._names[1:], cells[1:], strict=True)
-        numbers = {_named(name): value for name, value in pairs if not _CLOCK.search(name)}
+        pairs = zip(["total_loss" if n == "total" else n for n in self._names[1:]], cells[1:], strict=True)
+        numbers = {_named(name): value for name, value in pairs if not _is_aside(name)}
         if kind == "all":
             return {f"val_{name}": value for name, value in numbers.items()}
         if not (at := re.fullmatch(r"(\d{1,9})(?:/(\d{1,9}))?", cells[0])):
@@ -148,6 +156,7 @@ class ConsoleReader(LineReader):
         if _ASIDE.search(head):
             return {}
         if not pairs:
+            place = {} if "at  ; " in head else place  # `falls at epoch 60`
             return {name: place[name] for name in ("epoch", "epochs") if name in place}
         said: dict[str, object] = {**pairs}
         evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
@@ -172,10 +181,7 @@ class ConsoleReader(LineReader):
 _PLAIN = str.maketrans("{}", "  ", "\"'")
 
 
-_SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm"} | {
-    "total": "total_loss",
-    "xent": "xent_loss",
-}
+_SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm", "xent": "xent_loss"}
 
 
 def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], str]:
@@ -193,8 +199,12 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
         if name not in pairs and mean:
             means[name] = mean
         pairs.setdefault(name, value)
+    if "total" in pairs and any(map(_LOSS.search, pairs)):
+        pairs["total_loss"] = pairs.pop("total")
     head = rest[:begin]
-    fractions = _FRACTION.findall(head)
+    fractions = _FRACTION.findall(
+        head, head.find(" ; ") + 1 if epoch else 0
+    )  # `Fold 2/5, Epoch 1`: behind it
     place = dict[str, str]()
     if epoch:
         place["epoch"] = epoch["epoch"] or epoch["before"] or epoch["bare"]
@@ -214,14 +224,20 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
 
 
 def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
-    end = 0
+    """Names, numbers, their means, and where the names are; what is behind `Val:` begins with `val_`."""
+    end, after, prefix = 0, 0, ""
     for value in islice(_VALUE.finditer(line), MOST):
         begin = max(end, value.start() - _GAP)
         end = value.end()
         found = _NAME.search(line[begin : value.start()])
         if found and (value["sign"] or _is_known(found[0])):
             at = begin + found.end() - len(found[0].split()[-1])
-            yield _named(found[0]), value["value"], value["mean"], at
+            name = _named(found[0])
+            phases = _PHASE.findall(line, after, value.start()) if after else []
+            prefix = ("" if phases[-1] else "val_") if phases else prefix
+            own = _OWN_PHASE.match(name) or _is_aside(name)
+            after = end
+            yield name if own else prefix + name, value["value"], value["mean"], at
 
 
 @lru_cache(maxsize=4096)
@@ -241,7 +257,7 @@ def _named(printed: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _is_aside(name: str) -> bool:
-    return _CLOCK.search(name) is not None
+    return name.lower().startswith("best") or bool(_CLOCK.search(name) and not _LOSS.search(name))
 
 
 def _is_number(text: str) -> bool:

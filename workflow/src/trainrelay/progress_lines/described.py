@@ -60,7 +60,7 @@ _NO_METRIC = re.compile(
 _BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
 _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
 _EVALUATION = re.compile(
-    r"^(?:val|valid|validation|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$",
+    r"^(?:val|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$",
     re.IGNORECASE,
 )
 _TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORECASE)

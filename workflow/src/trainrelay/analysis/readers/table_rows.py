@@ -113,7 +113,7 @@ def _epochs(line: str) -> Iterator[str]:
     found = json_object(line) if _HISTORY.match(line) else None
     columns = list(found.values()) if found else []
     lengths = {len(one) if isinstance(one, list) else 0 for one in columns}
-    if len(lengths) != 1 or 0 in lengths:
+    if len(lengths) != 1 or 0 in lengths or not any(name.endswith("loss") for name in found or ()):
         yield line
         return
     for number, row in enumerate(zip(*columns, strict=True), 1):
