@@ -8,12 +8,17 @@ import pytest
 
 from trainrelay.analysis import DescribedLines, analyze, read
 from trainrelay.errors import UnknownLogError
-from trainrelay.progress_lines.described import USUAL, LineReader, PatternReader, RowReader
+from trainrelay.progress_lines.described import LineReader, PatternReader, RowReader
 from trainrelay.records import Expectation, Log, ResumePoint
+
+MINE = (
+    r"^val (?P<val_acc>\S+)",
+    r"^epoch (?P<epoch>\d+) step (?P<iter>\d+)/(?P<iters>\d+) loss (?P<loss>\S+)",
+)
 
 
 def usual() -> LineReader:
-    return PatternReader((r"^val (?P<val_acc>\S+)", *USUAL))
+    return PatternReader(MINE)
 
 
 def rows() -> LineReader:
@@ -87,7 +92,7 @@ def test_a_table_with_a_row_per_epoch_and_two_starts(tmp_path: Path) -> None:
 
 
 def test_errors_are_found_and_a_slow_pattern_is_skipped_lines(tmp_path: Path) -> None:
-    slow = DescribedLines(lambda: PatternReader([r"(a|aa)+$(?P<epoch>\d)", *USUAL]), None, one_start=True)
+    slow = DescribedLines(lambda: PatternReader([r"(a|aa)+$(?P<epoch>\d)", *MINE]), None, one_start=True)
     path = tmp_path / "a.log"
     path.write_text(
         epoch(1) + "a" * 300 + "b\n" + 'Traceback (most recent call last):\n  File "x"\nKeyError: 3\n'
