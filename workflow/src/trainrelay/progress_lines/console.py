@@ -75,23 +75,9 @@ _OF_ANOTHER = re.compile(
     r"\b(?:best|previous|last|start\w*|initial|warm|args?|arguments|conf\w*|options?|h\w*params?|schedul\w*|state)(?:\b|_)",
     re.IGNORECASE,
 )
-_BEFORE_PLACE = frozenset(
-    {
-        "train",
-        "training",
-        "trainer",
-        "global",
-        "current",
-        "cur",
-        "total",
-        "in",
-        "at",
-        "of",
-        "after",
-        "finished",
-        "the",
-    }
-)
+_BEFORE_PLACE = {"train", "training", "trainer", "global", "current", "cur", "total"} | {
+    *("in", "at", "of", "after", "finished", "the"),
+}
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|^best|rank$|seed|number_of"
     r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
@@ -171,16 +157,12 @@ class ConsoleReader(LineReader):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
         self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
-        if self._all_iters is not None and "iters" in place and _BATCH.search(line):
-            return {}  # of an epoch that no line names
-        if _ASIDE.search(head) or _RESUMED.search(line):
+        of_epoch = self._all_iters is not None and "iters" in place and _BATCH.search(line)
+        if of_epoch or _ASIDE.search(head) or _RESUMED.search(line):
             return {}
         if not pairs:
             begun = () if "best" in head.lower() else ("epoch", "epochs")
             return {name: place[name] for name in begun if name in place}
-        before, *marked = re.split("[;\0]", head)
-        if marked and _is_of_another(before):
-            return {}
         said: dict[str, object] = {**pairs}
         evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
         if evaluates:
@@ -198,7 +180,8 @@ class ConsoleReader(LineReader):
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
         if self._all_iters is not None and {"train_loss", "val_loss"} <= said.keys():
             del said["train_loss"]  # of an evaluation (nanoGPT)
-        return {**said, **place} if known or alone or score else {}
+        here = (known or alone or score) and not _is_of_another(head)
+        return {**said, **place} if here else {}
 
 
 _PLAIN = str.maketrans("{}", "  ", "\"'")
@@ -276,11 +259,12 @@ def _is_aside(name: str) -> bool:
     return _CLOCK.search(name) is not None
 
 
-def _is_of_another(before: str) -> bool:
-    """Whether a place is none of this training, by what is before it; a sentence goes on with it."""
+def _is_of_another(head: str) -> bool:
+    """Whether a place is none of this training, by what is before it, or in the middle of a sentence."""
+    before, *place = re.split("[;\0]", head, maxsplit=1)
     *_, last = before.split() or [""]
     named = last.isalpha() and not last.isupper() and last.lower() not in _BEFORE_PLACE
-    return named or _OF_ANOTHER.search(before) is not None
+    return bool(place) and (named or _OF_ANOTHER.search(before) is not None)
 
 
 def _says_something(line: str) -> bool:
