@@ -41,10 +41,10 @@ FORMATS: tuple[Format, ...] = (
 CLAIMS = 3  # lines that settle it: fewer may be a quotation
 # A sentence, or what only a page of text has; so many a line that is read are warnings, more are a page.
 _PROSE = re.compile(
-    r"[\s>*#\d.|-]{0,12}(?:[(\"'*`]{0,3}[A-Za-z][\w'/-]{0,30}[`*\"')]{0,3}[,;:.!?]? ){7}|\s{0,3}```"
+    r"[\s>*#\d.|-]{0,12}(?:[(\"'*`]{0,3}[A-Za-z][\w'/-]{0,30}[`*\"')]{0,3}[,;:.!?]? ){7}|```|# [A-Z]"
     r"|[^`]{0,200}`[^`\s][^`]{0,80}`|[^\]]{0,200}\]\("
 )
-_WRITTEN, _MOST_WRITTEN = 2, 10_000
+_WRITTEN, _PAGE, _MOST_WRITTEN = 2, 30, 10_000
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)
 
@@ -90,17 +90,18 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     quotation, and so are few among sentences."""
     claims: Counter[Format] = Counter()
     claiming = _claiming(formats)
-    written = set[str]()  # each sentence once: every rank prints the same warning
-    for line in read_lines(path, formats=formats):
+    written, page = set[str](), 0  # each sentence once: every rank prints the same warning
+    for number, line in enumerate(read_lines(path, formats=formats)):
         form = next((form for form, claims_it in claiming if claims_it(line)), None)
         if form is not None:
             claims[form] += 1
-            if claims[form] >= CLAIMS and claims[form] * _WRITTEN >= len(written):
+            if claims[form] >= CLAIMS and claims[form] * _WRITTEN >= len(written) + page:
                 return form
         elif len(written) < _MOST_WRITTEN and formats is FORMATS and _PROSE.match(line):
             written.add(line[:_LINE_CHARS])
+            page = max(page, _PAGE * line.startswith("```" if number else ("# ", "```")))
     form, most = next(iter(claims.most_common(1)), (None, 0))
-    return form if most * _WRITTEN >= len(written) else None
+    return form if most * _WRITTEN >= len(written) + page else None
 
 
 def _claiming(formats: Sequence[Format]) -> list[tuple[Format, Callable[[str], bool]]]:
