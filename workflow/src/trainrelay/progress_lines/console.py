@@ -15,10 +15,11 @@ from itertools import islice
 from trainrelay.progress_lines.described import LineReader, trained_and_evaluated
 
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
-# One of them, in lower case, is in the first characters of each line that says something: most lines need no
-# further look.
-_SIGNS = ("epoch", "loss", "step", "iter", "batch", "update", "class", " * ")
-_FRACTION_SIGN = re.compile(r"/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d")
+# In lower case, it is in the first characters of each line that says something: most need no further look.
+_SIGN = re.compile(
+    r"(?:epoch|loss|step|ite|batch|update| \* )\D{0,25}?(?:\d|nan|inf)|(?:epoch|class)\s\s"
+    r"|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
+)
 _BEGIN = 400  # characters
 _NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/-])"
 # Dates, times, and places in code: their digits are no numbers of a training.
@@ -75,9 +76,9 @@ _OF_ANOTHER = re.compile(
     r"\b(?:best|previous|last|start\w*|initial|warm|args?|arguments|conf\w*|options?|h\w*params?|schedul\w*|state)(?:\b|_)",
     re.IGNORECASE,
 )
-_BEFORE_PLACE = {"train", "training", "trainer", "global", "current", "cur", "total"} | {
-    *("in", "at", "of", "after", "finished", "the"),
-}
+_BEFORE_PLACE = re.compile(
+    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|finished|the)|.*[^A-Za-z]|"
+)
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|^best|rank$|seed|number_of"
     r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
@@ -119,7 +120,7 @@ class ConsoleReader(LineReader):
             kept = {n: v for n, v in block.items() if not _CLOCK.search(n) and n != "loss"}
             counted = _RULE.fullmatch(line) and (block.get("total_timesteps") or block.get("epoch"))
             return {**kept, "iter": counted} if counted else {}
-        says = _says_something(line)
+        says = _SIGN.search(line[:_BEGIN].lower())
         if (says or self._names) and (found := self._columns(line)):
             return found
         if not says and not (self._place and _BELOW.match(line)):
@@ -262,14 +263,8 @@ def _is_aside(name: str) -> bool:
 def _is_of_another(head: str) -> bool:
     """Whether a place is none of this training, by what is before it, or in the middle of a sentence."""
     before, *place = re.split("[;\0]", head, maxsplit=1)
-    *_, last = before.split() or [""]
-    named = last.isalpha() and not last.isupper() and last.lower() not in _BEFORE_PLACE
-    return bool(place) and (named or _OF_ANOTHER.search(before) is not None)
-
-
-def _says_something(line: str) -> bool:
-    begin = line[:_BEGIN].lower()
-    return any(sign in begin for sign in _SIGNS) or ("/" in begin and bool(_FRACTION_SIGN.search(begin)))
+    goes_on = not _BEFORE_PLACE.fullmatch(before.rstrip().rpartition(" ")[2])
+    return bool(place) and (goes_on or _OF_ANOTHER.search(before) is not None)
 
 
 def _is_number(text: str) -> bool:

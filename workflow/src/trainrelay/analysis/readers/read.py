@@ -87,7 +87,7 @@ def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
 
 def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
-    quotation, and so are few among sentences."""
+    quotation, and so may a few lines among sentences that are as those of many trainers."""
     claims: Counter[Format] = Counter()
     claiming = _claiming(formats)
     written, page = set[str](), 0  # each sentence once: every rank prints the same warning
@@ -95,7 +95,8 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
         form = next((form for form, claims_it in claiming if claims_it(line)), None)
         if form is not None:
             claims[form] += 1
-            if claims[form] >= CLAIMS and claims[form] * _WRITTEN >= len(written) + page:
+            quoted = isinstance(form, DescribedLines) and claims[form] * _WRITTEN < len(written) + page
+            if claims[form] >= CLAIMS and not quoted:
                 return form
         elif len(written) < _MOST_WRITTEN and formats is FORMATS and _PROSE.match(line):
             written.add(line[:_LINE_CHARS])
