@@ -15,7 +15,7 @@ from labelled.faults import FAULTS
 from labelled.printing import printed
 from labelled.training import Plant, Run
 from trainrelay.analysis import DescribedLines, analyze, read
-from trainrelay.progress_lines.described import USUAL, PatternReader
+from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.records import Analysis, Finding
 
 BAR = 0.95
@@ -126,7 +126,7 @@ def outcome(seed: int, kind: str, number: int, rows: int = 4000) -> Outcome:
 
 def analysis(path: Path, form: str) -> Analysis:
     """As `trainrelay analyze` makes it."""
-    own = DescribedLines(lambda: PatternReader(USUAL), 1, one_start=True) if form == DESCRIBED else None
+    own = DescribedLines(ConsoleReader, 1, one_start=True) if form == DESCRIBED else None
     return analyze(read([path], own=own))
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainrelay.preflight.sample_log import sample_check
-from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
+from trainrelay.progress_lines.console import ConsoleReader
+from trainrelay.progress_lines.described import PatternReader, RowReader
+
+MINE = (
+    r"^epoch (?P<epoch>\d+) step (?P<iter>\d+)/(?P<iters>\d+) loss (?P<loss>\S+)",
+    r"acc (?P<val_acc>\S+)",
+)
 
 
 def test_an_example_of_each_form_of_line_is_shown(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("hello\n" + "".join(f"epoch 3 step {i}/9 loss 0.5\n" for i in range(2)) + "acc 0.25\n")
-    found = sample_check(log, PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"]))
+    found = sample_check(log, PatternReader(MINE))
     assert found.kind == "ok"
     assert found.what.endswith(
         "3 of 4 lines understood: `epoch 3 step 0/9 loss 0.5` is epoch 3, iter 0, iters 9, loss 0.5;"
@@ -28,7 +34,7 @@ def test_a_pattern_that_reads_no_line_is_named(tmp_path: Path) -> None:
     assert found.kind == "note"
     assert found.what.endswith(r"; of script.progress these read no line: ^accuracy (?P<val_acc>\S+)")
     assert sample_check(log, PatternReader(mine[:1]), mine[:1]).kind == "ok"
-    assert sample_check(log, PatternReader(USUAL)).kind == "ok"
+    assert sample_check(log, ConsoleReader()).kind == "ok"
 
 
 def test_what_is_not_understood_is_quoted_with_what_to_set(tmp_path: Path) -> None:
@@ -45,14 +51,14 @@ def test_what_is_not_understood_is_quoted_with_what_to_set(tmp_path: Path) -> No
 def test_a_best_metric_that_no_evaluation_has_is_noted_with_those_there_are(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("epoch 3 step 1/9 loss 0.5\nacc 0.25\n")
-    reader = PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"])
+    reader = PatternReader(MINE)
     assert sample_check(log, reader, best=["acc"]).kind == "ok"
-    found = sample_check(log, PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"]), best=["acc", "accc"])
+    found = sample_check(log, PatternReader(MINE), best=["acc", "accc"])
     assert found.kind == "note"
     assert found.what.endswith(
         "; no evaluation in it has accc, which checkpoint.best names; it has acc; did you mean acc?"
     )
-    found = sample_check(log, PatternReader(USUAL), best=["loss"])
+    found = sample_check(log, ConsoleReader(), best=["loss"])
     assert found.what.endswith("has loss, which checkpoint.best names; it has none")
 
 

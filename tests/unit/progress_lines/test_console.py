@@ -10,6 +10,8 @@ import pytest
 
 from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.progress_lines.described import LineSeen
+from trainrelay.trainers import TRAINERS, Follower
+from trainrelay.trainers.script_settings import ScriptSettings
 
 LEVEL = "2031-01-02 03:04:05,678 - mine - INFO - "
 
@@ -119,7 +121,7 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
         (
             ["epoch 3 loss1:12.5 top1:75.50 mAP50:45.1 acc@5:92.1 at 12:30"],
             (3, None, None),
-            {"loss1": 12.5, "top1": 75.5, "mAP50": 45.1, "acc@5": 92.1},
+            {"loss1": 12.5, "top1": 75.5, "mAP50": 45.1, "acc5": 92.1},
         ),
         (["epoch 3 loss: 0,52 acc: 1,234.5 lr: 0.5,loss_b: 1"], (3, None, None), {"lr": 0.5, "loss_b": 1}),
         (["Fold 2/5, Epoch 1/10, loss 0.5"], (1, None, None), {"loss": 0.5}),
@@ -226,18 +228,18 @@ def test_lines_that_name_an_iteration_alone(
     assert dict(seen.values) == pytest.approx(values, nan_ok=True)
 
 
+def test_a_count_with_commas_is_one_number() -> None:
+    seen = last("31-01-02 03:04:05.678 - INFO: <epoch: 8, iter: 1,200, lr:2.5e-05> l_pix: 0.5", iters=0)
+    assert seen
+    assert (seen.iteration, dict(seen.values)) == (1200, {"lr": 2.5e-05, "l_pix": 0.5})
+
+
 @pytest.mark.parametrize("sign", [": ", "=", " "])
 @pytest.mark.parametrize("printed", ["nan", "NaN", "NAN", "-nan(ind)", "inf", "Inf", "-Infinity"])
 def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sign: str) -> None:
     seen = last(f"epoch 3 loss{sign}{printed} acc 0.5")
     assert seen
     assert not math.isfinite(seen.values["loss"])
-
-
-def test_a_count_with_commas_is_one_number() -> None:
-    seen = last("31-01-02 03:04:05.678 - INFO: <epoch: 8, iter: 1,200, lr:2.5e-05> l_pix: 0.5", iters=0)
-    assert seen
-    assert (seen.iteration, dict(seen.values)) == (1200, {"lr": 2.5e-05, "l_pix": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -247,10 +249,10 @@ def test_a_count_with_commas_is_one_number() -> None:
         ("Epoch 3: testing psnr = 34.5, ssim = 0.5, time: 0.02", {"psnr": 34.5, "ssim": 0.5}),
         ("| epoch 003 | valid on 'valid' subset | valid_loss 4.5 | valid_ppl 5.5 | num_updates 5586", {"loss": 4.5, "ppl": 5.5}),
         ("Test: [   1/48]  Loss:  6.5 (6.5)", None),
-        ("Test: [  48/48]  Loss:  6.5 (6.75)  Acc@1:  0.5 ( 0.25)", {"loss": 6.75, "acc@1": 0.25}),
+        ("Test: [  48/48]  Loss:  6.5 (6.75)  Acc@1:  0.5 ( 0.25)", {"loss": 6.75, "acc1": 0.25}),
         ("all  161  328  0.5  0.25", None),
-        (" *   Acc@1 33.5 Acc@5 50.5", {"acc@1": 33.5, "acc@5": 50.5}),
-        ("[2031-01-02 03:04:05 net] (main.py 283): INFO  * Acc@1 33.5 Acc@5 50.5", {"acc@1": 33.5, "acc@5": 50.5}),
+        (" *   Acc@1 33.5 Acc@5 50.5", {"acc1": 33.5, "acc5": 50.5}),
+        ("[2031-01-02 03:04:05 net] (main.py 283): INFO  * Acc@1 33.5 Acc@5 50.5", {"acc1": 33.5, "acc5": 50.5}),
         ("INFO:tensorflow:Saving dict for global step 1000: accuracy = 0.25, global_step = 1000, loss = 0.5", {"accuracy": 0.25, "loss": 0.5}),
         ("Dev: epoch 3 loss 1.5", {"loss": 1.5}),
         ("(0/4) Epoch 3, validation: loss=0.5", {"loss": 0.5}),
@@ -300,6 +302,95 @@ def test_what_is_no_line_of_a_training(line: str) -> None:
     for iters in (None, 0):
         seen = last(line, iters=iters)
         assert not (seen and (seen.values or seen.evaluated)), seen
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("Epoch: [0][  1/ 10]\tTime  0.1 ( 0.1)\tLoss 7.0e+00 (7.1e+00)\tAcc@1 0.00", (0, 1, 10, 7.0)),
+        ("INFO:root:Epoch 3/90, step 20/100, loss: 0.5", (3, 20, 100, 0.5)),
+        ("[GPU0] Epoch 2 | Iter 0 | Train Loss 0.5", (2, 0, None, 0.5)),
+        ("2026-01-01 10:00:00,123 - __main__ - INFO - epoch 4 loss=0.25", (4, None, None, 0.25)),
+        ("Epoch 0:  33%|###3   | 1/3 [00:01<00:02,  1.20s/it, loss=28.5, lr=0.0001]", (0, 1, 3, 28.5)),
+        ("Epoch 6: train loss 0.5, val loss 0.6", (6, None, None, 0.5)),
+        ("Train Epoch: 1 [0/60000 (0%)]\tLoss: 2.3", (1, 0, 60000, 2.3)),
+        ("\x1b[32mEpoch 3\x1b[0m step 7 of 9: loss -1", (3, 7, 9, -1.0)),
+        ("[rank0]: epoch 3 loss 2", (3, None, None, 2.0)),
+        ("2022 | INFO     | yolox.core.trainer:246 - epoch: 1/9, iter: 2/13, mem: 6Mb, total_loss: 24.5", (1, 2, 13, 24.5)),
+        ("2020 | INFO | train_inner | epoch 003:      5 / 356 loss=9.44, nll_loss=8.4", (3, 5, 356, 9.44)),
+    ],
+)  # fmt: skip
+def test_the_place_of_a_training_and_its_total(line: str, wanted: tuple[object, ...]) -> None:
+    seen = last(line)
+    assert seen
+    assert (seen.epoch, seen.iteration, seen.iters, seen.loss) == wanted
+
+
+@pytest.mark.parametrize("iters", [None, 5000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "loaded checkpoint of epoch 7",
+        "epoch 7 loss 0.3 (loaded from x.pt)",
+        "Checkpoint of epoch 7 step 100 loss 0.3 loaded",
+        "Epoch 5 val loss: 0.3",
+        "[GPU1] Epoch 1 | Batchsize: 32 | Steps: 32",
+        "Epoch 3/9",
+        "Best loss 0.3 at epoch 7",
+        "best epoch: 7, iter 100, acc 0.3",
+        "Start from epoch 7, iter 300, loss 0.3",
+        "previous run: epoch 7 iter 10/20 loss 0.5",
+        "scheduler: epoch 7, step 3, lr 0.1",
+        "Model from epoch 7 has loss 0.3",
+        "args: epoch=7 iters=100 loss_weight=0.5",
+        "state: {'epoch': 7, 'step': 300, 'loss': 0.25}",
+        "warm start: epoch 7, loss 0.1",
+        "x" * 5_000 + " Epoch 1 loss 2",
+    ],
+)
+def test_an_aside_is_no_progress(line: str, iters: int | None) -> None:
+    """Else a trainer that says from where it resumes would be taken for one that trains that epoch again."""
+    script = TRAINERS["script"].of(ScriptSettings(command="{entry}"), "a.py", iters)
+    assert Follower(script).see(line + "\n") is None
+
+
+def test_a_place_of_an_epoch_is_none_of_a_training_that_counts_iterations() -> None:
+    """It would move back with each epoch, as if it had not resumed."""
+    for line in ("Epoch 3 iter 20/500 loss 0.5", "iter 20/500 loss 0.5", "Epoch 3 | Iter 0 | Loss 0.5"):
+        assert last(line, iters=5000) is None, line
+    seen = last("iter 20/5000 loss 0.5", iters=5000)
+    assert seen
+    assert (seen.iteration, seen.loss) == (20, 0.5)
+
+
+def test_an_evaluation_of_both_halves_is_of_no_iteration() -> None:
+    """As nanoGPT prints it."""
+    seen = last("step 250: train loss 1.9, val loss 2.0171", iters=500)
+    assert seen
+    assert (seen.iteration, dict(seen.values), dict(seen.evaluated)) == (250, {}, {"loss": 2.0171})
+
+
+def test_a_bar_of_an_unknown_length_has_a_count() -> None:
+    seen = last("Epoch 3/9", "      7/Unknown - 2s 5ms/step - loss: 0.5")
+    assert seen
+    assert (seen.epoch, seen.iters, seen.loss) == (3, None, 0.5)
+    assert last("Epoch 3/9", "eval 7/Unknown - loss: 0.5")
+
+
+@pytest.mark.parametrize(
+    ("values", "loss"),
+    [
+        ({"loss": 0.5, "loss_cls": 0.25}, 0.5),
+        ({"total_loss": 0.5, "rpn_loss": 0.25}, 0.5),
+        ({"lm_loss": 0.5, "lr": 1.0}, 0.5),
+        ({"g_loss": 0.5, "d_loss": 0.25}, None),
+        ({"acc": 0.5}, None),
+    ],
+)
+def test_the_loss_of_a_line_is_its_total_or_the_only_one(
+    values: dict[str, float], loss: float | None
+) -> None:
+    assert LineSeen(1, 1, None, None, values, {}).loss == loss
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,17 @@ import pytest
 
 from trainrelay.analysis import DescribedLines, analyze, read
 from trainrelay.errors import UnknownLogError
-from trainrelay.progress_lines.described import USUAL, LineReader, PatternReader, RowReader
+from trainrelay.progress_lines.described import LineReader, PatternReader, RowReader
 from trainrelay.records import Expectation, Log, ResumePoint
+
+MINE = (
+    r"^val (?P<val_acc>\S+)",
+    r"^epoch (?P<epoch>\d+) step (?P<iter>\d+)/(?P<iters>\d+) loss (?P<loss>\S+)",
+)
 
 
 def usual() -> LineReader:
-    return PatternReader((r"^val (?P<val_acc>\S+)", *USUAL))
+    return PatternReader(MINE)
 
 
 def rows() -> LineReader:
@@ -87,7 +92,7 @@ def test_a_table_with_a_row_per_epoch_and_two_starts(tmp_path: Path) -> None:
 
 
 def test_errors_are_found_and_a_slow_pattern_is_skipped_lines(tmp_path: Path) -> None:
-    slow = DescribedLines(lambda: PatternReader([r"(a|aa)+$(?P<epoch>\d)", *USUAL]), None, one_start=True)
+    slow = DescribedLines(lambda: PatternReader([r"(a|aa)+$(?P<epoch>\d)", *MINE]), None, one_start=True)
     path = tmp_path / "a.log"
     path.write_text(
         epoch(1) + "a" * 300 + "b\n" + 'Traceback (most recent call last):\n  File "x"\nKeyError: 3\n'
@@ -100,3 +105,33 @@ def test_errors_are_found_and_a_slow_pattern_is_skipped_lines(tmp_path: Path) ->
 def test_a_log_that_nothing_describes_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(UnknownLogError, match="it begins: `hello`"):
         table(tmp_path, "hello\n")
+
+
+QUOTED = "".join(f"    Epoch 1 iter {at}/500 loss {1 / at:.3f}\n" for at in (20, 40, 60))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"# Faults\n\nThe trainer prints:\n\n{QUOTED}\nThen it stops.\n",
+        f"Faults\n\n```\n{QUOTED}```\n",
+        "".join(f"The trainer prints a line such as these {n} for each\n" for n in range(7)) + QUOTED,
+        QUOTED[:60] + "".join(f"- you may set `lr` to {n} then\n" for n in range(7)),
+    ],
+)
+def test_a_page_that_quotes_a_log_is_none(tmp_path: Path, page: str) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(page)
+    with pytest.raises(UnknownLogError):
+        read([path])
+
+
+def test_warnings_before_a_training_make_no_page_of_its_log(tmp_path: Path) -> None:
+    """Each rank prints them, and a log that has many lines of a training may have many."""
+    path = tmp_path / "a.log"
+    same = "Please note that this option is deprecated and will be removed\n" * 20
+    some = "".join(f"Please note that this option {n} is deprecated, set the other one\n" for n in range(9))
+    path.write_text(same + QUOTED)
+    assert read([path]).rows
+    path.write_text(some + QUOTED + QUOTED.replace("Epoch 1", "Epoch 2"))
+    assert read([path]).rows

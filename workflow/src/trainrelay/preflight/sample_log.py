@@ -25,7 +25,7 @@ def sample_check(
     except OSError as error:
         return fix(f"{what}: {error.strerror}", "set script.sample_log to a log of such a training")
     lines = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
-    seen = [(line, said) for line in lines if (said := reader.line(line))]
+    seen = [(line, said) for line in lines if reader.is_read(said := reader.line(line))]
     for slow in reader.slow:
         return fix(f"{what}: the pattern {quoted(slow)} takes too long on a line", "repeat less in it")
     if not seen:

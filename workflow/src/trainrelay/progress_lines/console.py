@@ -15,11 +15,12 @@ from itertools import islice
 from trainrelay.progress_lines.described import LineReader, trained_and_evaluated
 
 NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
-# One of them is in each line that says something: most lines of other files need no further look.
-_HINT = re.compile(
-    r"[Ee]poch|EPOCH|[Ii]te|ITER|[Ss]tep|STEP|[Bb]atch|BATCH|loss|Loss|LOSS|\d\s?/\s{0,9}\d|update| \* "
-    r"|^\s*\d{1,9}\s?[|:]"
+# In lower case, it is in the first characters of each line that says something: most need no further look.
+_SIGN = re.compile(
+    r"(?:epoch|loss|step|ite|batch|update| \* )\D{0,25}?(?:\d|nan|inf)|(?:epoch|class)\s\s"
+    r"|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
 )
+_BEGIN = 400  # characters
 _NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one with a decimal comma
 # Dates, times, places in code, and what is counted otherwise: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
@@ -60,7 +61,7 @@ _VALUE = re.compile(
 _NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
 _GAP = 100  # characters before a number in which its name is
 _KNOWN = re.compile(
-    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)",
+    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)",
     re.IGNORECASE,
 )
 _LOSS = re.compile(r"loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
@@ -73,6 +74,15 @@ _ASIDE = re.compile(
     r"\b(?:resum|continu|load|restor|initiali|sav(?:e|ing(?! dict))|improve|checkpoint|snapshot)\w{0,9}"
     r"|[A-Za-z_]\(",
     re.IGNORECASE,
+)
+_RESUMED = re.compile(r"\b(?:resum|restor|reload)(?:ed|ing)\b|\bloaded\b", re.IGNORECASE)
+# Before a place: that it is another's, or what may be without a sign between.
+_OF_ANOTHER = re.compile(
+    r"\b(?:best|previous|last|start\w*|initial|warm|args?|arguments|conf\w*|options?|h\w*params?|schedul\w*|state)(?:\b|_)",
+    re.IGNORECASE,
+)
+_BEFORE_PLACE = re.compile(
+    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|the)|.*[^A-Za-z]|"
 )
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
@@ -98,6 +108,8 @@ MOST = 500  # numbers of one line
 class ConsoleReader(LineReader):
     """Follows the lines of a console; `iters` as LineReader's."""
 
+    reads_places = False
+
     def __init__(self, iters: int | None = None) -> None:
         super().__init__(iters)
         self._names: list[str] = []  # of the table's columns
@@ -114,9 +126,11 @@ class ConsoleReader(LineReader):
             kept = {n: v for n, v in block.items() if not _is_aside(n) and n != "loss"}
             counted = _RULE.fullmatch(line) and (block.get("total_timesteps") or block.get("epoch"))
             return {**kept, "iter": counted} if counted else {}
-        if found := self._columns(line):
+        says = _SIGN.search(line[:_BEGIN].lower())
+        if (says or self._names) and (found := self._columns(line)):
             return found
-        if not self._place and not _HINT.search(line):
+        if not says and not (self._place and _BELOW.match(line)):
+            self._place = {}
             return {}
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
         line = line.translate(_PLAIN) if '"' in line else line
@@ -124,7 +138,7 @@ class ConsoleReader(LineReader):
 
     def _columns(self, line: str) -> Mapping[str, object]:
         """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""
-        if not (begin := _COLUMN.search(line)):
+        if not (begin := _COLUMN.search(line, 0, _BEGIN)):
             return {}
         table = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0]
         cells = _GROUP.sub(lambda found: " ".join(f"{found[1]}_{n}" for n in found[2].split()), table).split()
@@ -151,13 +165,12 @@ class ConsoleReader(LineReader):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
         self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
-        if self._all_iters is not None and "iters" in place and _BATCH.search(line):
-            return {}  # of an epoch that no line names
-        if _ASIDE.search(head):
+        of_epoch = self._all_iters is not None and "iters" in place and _BATCH.search(line)
+        if of_epoch or _ASIDE.search(head) or _RESUMED.search(line):
             return {}
         if not pairs:
-            place = {} if "at  ; " in head else place  # `falls at epoch 60`
-            return {name: place[name] for name in ("epoch", "epochs") if name in place}
+            begun = () if "best" in head.lower() or "at  ; " in head else ("epoch", "epochs")
+            return {name: place[name] for name in begun if name in place}
         said: dict[str, object] = {**pairs}
         evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
         if evaluates:
@@ -168,6 +181,8 @@ class ConsoleReader(LineReader):
             trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
             said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
             place = {} if of else place
+        elif self._all_iters and ("epoch" in place or 0 < int(place.get("iters") or 0) < self._all_iters):
+            return {}  # of an epoch, perhaps
         alone = (
             (named or len(pairs) == 1)
             and _NOTHING.fullmatch(head)
@@ -175,7 +190,10 @@ class ConsoleReader(LineReader):
         )
         known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
-        return {**said, **place} if known or alone or score else {}
+        if self._all_iters is not None and {"train_loss", "val_loss"} <= said.keys():
+            del said["train_loss"]  # of an evaluation (nanoGPT)
+        here = (known or alone or score) and not _is_of_another(head)
+        return {**said, **place} if here else {}
 
 
 _PLAIN = str.maketrans("{}", "  ", "\"'")
@@ -214,7 +232,7 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
     if counted and (counted[0]["iters"] or "\0" in head or not fractions):
         place |= {"iter": counted[0]["iter"] or counted[0]["batch"], "iters": counted[0]["iters"] or ""}
     elif fractions:
-        place["iter"], place["iters"] = fractions[0]
+        place["iter"], place["iters"] = fractions[0][0], fractions[0][1].replace("Unknown", "")
     elif not epoch and (first := _FIRST.match(rest)):
         place["iter"] = first[1]
     both = {"data", "data_time"} & pairs.keys() and "time" in pairs  # of an iteration, then
@@ -251,13 +269,20 @@ def _named(printed: str) -> str:
     words = [word for word in re.split(r"[ \[(]+", printed) if not _FILLER.fullmatch(word)] or [printed]
     parts = re.sub(r"\b(Val|Test|Train)(?=[A-Z])", r"\1_", "_".join(words)).split("_")
     name = "_".join(part.lower() if part.isupper() or part[1:].islower() else part for part in parts)
-    name = re.sub(r"^(?:current|cur|average|avg)_", "", name)
+    name = re.sub(r"^(?:current|cur|average|avg)_", "", name).replace("acc@", "acc")
     return _SAME.get(name.lower(), name)
 
 
 @lru_cache(maxsize=4096)
 def _is_aside(name: str) -> bool:
     return name.lower().startswith("best") or bool(_CLOCK.search(name) and not _LOSS.search(name))
+
+
+def _is_of_another(head: str) -> bool:
+    """Whether a place is none of this training, by what is before it, or in the middle of a sentence."""
+    before, *place = re.split("[;\0]", head, maxsplit=1)
+    goes_on = not _BEFORE_PLACE.fullmatch(before.rstrip().rpartition(" ")[2])
+    return bool(place) and (goes_on or _OF_ANOTHER.search(before) is not None)
 
 
 def _is_number(text: str) -> bool:

@@ -13,35 +13,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import regex
 
 from trainrelay.records import ITERATIONS
 
-NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?))"
-# `Epoch: [0][ 1/10] .. Loss 7.0`, `INFO Epoch 3/90, step 20/100, loss: 0.5`, `Epoch 2 | Iter 0 | Loss 0.5`,
-# bars of tqdm; but not `resuming at epoch 3`, nor what names an evaluation before its loss.
-_BETWEEN = r"(?:(?!\b(?:val|test|eval))[^\n]){0,200}?"
-# Before it, what a logger puts there: its level, and its name or that of a file and line.
-_LOGGED = (
-    r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?"
-    r"(?:\W{1,9}(?!val|test|eval)[\w.]{1,60}(?::\d{1,6})? ?[|:\]-])?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
-)
-_BEGIN = rf"{_LOGGED}epoch\W{{0,3}}(?P<epoch>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<epochs>\d{{1,9}}))?\b{_BETWEEN}"
-_END = rf"{_BETWEEN}\b(?:total_)?loss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})"
-USUAL = (
-    rf"{_BEGIN}\b(?P<iter>\d{{1,9}})\s?(?:/|of)\s?(?P<iters>\d{{1,9}})\b{_END}",
-    rf"{_BEGIN}\b(?:iter(?:ation)?|step|batch)\W{{1,3}}(?P<iter>\d{{1,9}})\b{_END}",
-    _BEGIN + _END,
-    rf"^ ?\* +Acc@1 +(?P<val_acc1>{NUMBER}) +Acc@5 +(?P<val_acc5>{NUMBER})",  # ImageNet's main.py
-)
-USUAL_BY_ITERATION = (
-    # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; nanoGPT's `step 0: train loss` evaluates.
-    rf"{_LOGGED}(?:iter(?:ation)?|step)\W{{0,12}}(?P<iter>\d{{1,9}})(?:\s?(?:/|of)\s{{0,9}}(?P<iters>\d{{1,9}}))?\b"
-    rf"(?:(?!\b(?:val|test|eval|train))[^\n]){{0,200}}?\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})",
-    rf"^step (?P<iter>\d{{1,9}}): train loss {NUMBER}, val loss (?P<val_loss>{NUMBER})",
-)
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
@@ -81,6 +58,13 @@ class LineSeen:
     evaluated: Mapping[str, float]
     by_iteration: bool = False
 
+    @property
+    def loss(self) -> float | None:
+        """The total, or the only one."""
+        losses = {name: value for name, value in self.values.items() if name.lower().endswith("loss")}
+        only = next(iter(losses.values())) if len(losses) == 1 else None
+        return losses.get("loss", losses.get("total_loss", only))
+
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of training and those of evaluation, without the words that say so."""
@@ -117,6 +101,7 @@ class LineReader:
     """
 
     line_limit = LINE_LIMIT
+    reads_places = True  # also a line that says no more than where the training is, is progress
 
     def __init__(self, iters: int | None = None) -> None:
         self._all_iters = iters
@@ -131,6 +116,10 @@ class LineReader:
     def line(self, line: str) -> LineSeen | None:
         """What the next line says; None: nothing."""
         return self._seen(self.numbers(line))
+
+    def is_read(self, seen: LineSeen | None) -> TypeGuard[LineSeen]:
+        """Whether a line shows progress or an evaluation."""
+        return seen is not None and bool(self.reads_places or seen.values or seen.evaluated)
 
     def numbers(self, line: str) -> dict[str, float]:
         """The numbers of the next line by their names, counts as `epoch`, `epochs`, `iter` and `iters`."""

@@ -208,11 +208,10 @@ class Follower:
         if self.described is None:
             return self._observe(line)
         seen = self.described.line(line)
-        if seen is None or (seen.evaluated and not seen.values):
+        if not self.described.is_read(seen) or (seen.evaluated and not seen.values):
             return None
-        loss, norm = seen.values.get("loss"), seen.values.get("grad_norm")
-        epoch = seen.epoch if seen.by_iteration else seen.epoch + 1
-        return StepSeen(epoch, seen.iteration or 0, seen.iters, loss, None, norm, seen.by_iteration)
+        norm, epoch = seen.values.get("grad_norm"), seen.epoch if seen.by_iteration else seen.epoch + 1
+        return StepSeen(epoch, seen.iteration or 0, seen.iters, seen.loss, None, norm, seen.by_iteration)
 
 
 class Trainer(Protocol):

@@ -23,7 +23,8 @@ from typing import Any
 import yaml
 
 from trainrelay.checkpoint import Counted
-from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader, compiled
+from trainrelay.progress_lines.console import ConsoleReader
+from trainrelay.progress_lines.described import PatternReader, RowReader, compiled
 from trainrelay.records import KEYS, EpochBases
 from trainrelay.system.files import content, read_once
 from trainrelay.system.yaml_bounds import loaded
@@ -79,9 +80,8 @@ class Script(Trainer):
         self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
-        usual = USUAL if iters is None else USUAL_BY_ITERATION
-        lines = partial(PatternReader, settings.progress or usual, iters)
-        self.described = partial(RowReader, iters) if settings.metrics else lines
+        lines = partial(PatternReader, settings.progress) if settings.progress else ConsoleReader
+        self.described = partial(RowReader if settings.metrics else lines, iters)
 
     def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:
         """One trainer for each description."""

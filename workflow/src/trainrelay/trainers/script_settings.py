@@ -112,9 +112,9 @@ class ScriptSettings(BaseModel):
     """true: starts in the work dir, for a script that saves to its current folder."""
     progress: tuple[Annotated[str, AfterValidator(_pattern)], ...] | None = Field(default=None, strict=False)
     """Regular expressions for its lines, with groups (?P<epoch>..), (?P<epochs>..), (?P<iter>..) within the
-    epoch, (?P<iters>..), (?P<loss>..) or any metric, (?P<val_NAME>..) of an evaluation; null: lines that
-    begin with an epoch and have a loss. Where the stage counts iterations, (?P<iter>..) is within the whole
-    training, no epoch is needed, and null: lines that begin with an iteration or step and have a loss."""
+    epoch, (?P<iters>..), (?P<loss>..) or any metric, (?P<val_NAME>..) of an evaluation. Where the stage
+    counts iterations, (?P<iter>..) is within the whole training, and no epoch is needed. null: most lines
+    that name where the training is and a loss are understood."""
     metrics: Annotated[str, Field(pattern=r"^[^/*?\[{]+$")] | None = None
     """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read in place of lines."""
     checkpoints: Annotated[str, AfterValidator(_checkpoint_names)] = "*"

@@ -39,6 +39,12 @@ FORMATS: tuple[Format, ...] = (
     DescribedLines(partial(ConsoleReader, 0), None, one_start=True, usual="`step 50: loss 2.3`"),
 )
 CLAIMS = 3  # lines that settle it: fewer may be a quotation
+# A sentence, or what only a page of text has; so many a line that is read are warnings, more are a page.
+_PROSE = re.compile(
+    r"[\s>*#\d.|-]{0,12}(?:[(\"'*`]{0,3}[A-Za-z][\w'/-]{0,30}[`*\"')]{0,3}[,;:.!?]? ){7}|```|# [A-Z]"
+    r"|[^`]{0,200}`[^`\s][^`]{0,80}`|[^\]]{0,200}\]\("
+)
+_WRITTEN, _PAGE, _MOST_WRITTEN = 2, 30, 10_000
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)
 
@@ -87,16 +93,22 @@ def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
 
 def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
-    quotation."""
+    quotation, and so may a few lines among sentences that are as those of many trainers."""
     claims: Counter[Format] = Counter()
     claiming = [(form, form.claiming()) for form in formats]
-    for line in read_lines(path, formats=formats):
+    written, page = set[str](), 0  # each sentence once: every rank prints the same warning
+    for number, line in enumerate(read_lines(path, formats=formats)):
         form = next((form for form, claims_it in claiming if claims_it(line)), None)
         if form is not None:
             claims[form] += 1
-            if claims[form] == CLAIMS:
+            quoted = isinstance(form, DescribedLines) and claims[form] * _WRITTEN < len(written) + page
+            if claims[form] >= CLAIMS and not quoted:
                 return form
-    return claims.most_common(1)[0][0] if claims else None
+        elif len(written) < _MOST_WRITTEN and formats is FORMATS and _PROSE.match(line):
+            written.add(line[:_LINE_CHARS])
+            page = max(page, _PAGE * line.startswith("```" if number else ("# ", "```")))
+    form, most = next(iter(claims.most_common(1)), (None, 0))
+    return form if most * _WRITTEN >= len(written) + page else None
 
 
 def _unknown(path: Path) -> str:
