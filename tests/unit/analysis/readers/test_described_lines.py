@@ -68,6 +68,23 @@ def test_iterations_that_count_from_0_are_counted_from_1(tmp_path: Path) -> None
     ]
 
 
+def test_a_first_batch_that_is_logged_takes_nothing_from_the_epoch_before(tmp_path: Path) -> None:
+    """Each eighth of 32 batches from the first on: how long an epoch is no line says."""
+    batches = range(0, 32, 8)
+    whole = ["".join(f"epoch {n} step {i} loss {1 / (n + i + 1)}\n" for i in batches) for n in range(4)]
+    texts = [f"{text}val {n / 10}\n" for n, text in enumerate(whole)]
+    paths = [tmp_path / "1.log", tmp_path / "2.log"]
+    paths[0].write_text("".join([*texts[:2], texts[2].splitlines()[0], "\n"]))
+    paths[1].write_text("".join(texts[2:]))
+    mine = (MINE[0], MINE[1].replace("/(?P<iters>\\d+)", ""))
+    log = read(paths, own=DescribedLines(lambda: PatternReader(mine), 0, one_start=True))
+    assert [(row.epoch, row.iteration) for row in log.rows if row.phase == "train"] == [
+        (epoch, batch + 1) for epoch in (1, 2, 3, 4) for batch in batches
+    ]
+    assert [row.epoch for row in log.rows if row.phase == "val"] == [1, 2, 3, 4]
+    assert log.redone_iterations <= 2
+
+
 def test_a_resume_that_begins_again_is_blocked(tmp_path: Path) -> None:
     log = table(tmp_path, epoch(0) + epoch(1), epoch(0) + epoch(1) + epoch(2), first=0)
     resumed = (ResumePoint(path="x", epoch=2),)
