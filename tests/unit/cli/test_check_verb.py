@@ -131,6 +131,8 @@ def test_a_best_metric_is_held_against_the_sample_log(typed: Typed, disk: OnDisk
     told = typed(trainer=how, config="t.py", checkpoint={"best": "acc", "mode": "max"})
     said = "; no evaluation in it has acc, which checkpoint.best names; it has acc1, acc5; did you mean acc"
     assert said in told.out
+    told = typed(trainer={**how, "script": {"command": script["command"]}}, config="t.py")
+    assert "note  r: no sample_log: whether the lines of its log are understood is not known" in told.out
 
 
 def test_a_complete_stage_needs_no_check(typed: Typed, disk: OnDisk, slurm: dict[str, CheckResult]) -> None:

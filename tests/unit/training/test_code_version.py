@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.training.code_version import CodeVersion, code_version
+from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 
 pytestmark = pytest.mark.process
 
@@ -127,7 +127,7 @@ def test_the_index_and_the_objects_are_left_as_they_are(checkout: Path) -> None:
 
 def test_a_repository_without_a_commit_has_no_code_state(tmp_path: Path) -> None:
     git(tmp_path, "init")
-    assert not isinstance(code_version(tmp_path), CodeVersion)
+    assert code_version(tmp_path) == NotKnown(f"not known (of {tmp_path}: no commit yet)", failed=True)
 
 
 def test_a_split_index_is_read_too(checkout: Path) -> None:

@@ -75,7 +75,10 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
         yield ", ".join(map(_trainer_of, ats)), found
     for at in firsts:
         script, described = at.trainer_settings.script, at.trainer.described
-        if script and script.sample_log and described:
+        if script and described and not script.sample_log:
+            unseen = "no sample_log: whether the lines of its log are understood is not known before it trains"
+            yield _trainer_of(at), note(f"{unseen}; set script.sample_log to a log of such a training")
+        elif script and script.sample_log and described:
             same = [one.settings.choice.best for one in where if _trainer_of(one) == _trainer_of(at)]
             best, log = filter(None, dict.fromkeys(same)), at.root / script.sample_log
             yield _trainer_of(at), sample_check(log, described(), script.progress, best)

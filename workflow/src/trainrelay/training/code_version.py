@@ -63,7 +63,8 @@ def code_version(root: Path) -> CodeVersion | NotKnown:
             return _version(root)
         except _GitFailed as error:
             if not str(error).startswith("not a git repository (or any"):
-                return NotKnown(f"not known (of {root}: {error})", failed=True)
+                why = "no commit yet" if "ambiguous argument 'HEAD'" in str(error) else error
+                return NotKnown(f"not known (of {root}: {why})", failed=True)
     return NotKnown(f"not known ({root} is no git checkout)", failed=False)
 
 
