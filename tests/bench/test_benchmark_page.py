@@ -88,7 +88,8 @@ def test_a_target_that_is_missed_is_named(
 
 def test_the_section_has_a_row_per_way_and_seed_with_its_calls_a_minute_and_where_the_seconds_go() -> None:
     by_seed = {4: measured((1.0, 1.0, 2.0), (3.0, 3.0)), 7: measured((2.0, 2.0), (3.0, 3.0))}
-    text = section(by_seed, Law(10.0, 180.0), load=(0.1, 0.2), torch_s=0.9)
+    text = section(by_seed, Law(10.0, 180.0), load=(0.1, 0.2), torch_s={4: 0.9, 7: 1.9})
+    assert "(before each chain of its seed: 0.9 s and 1.9 s)" in text
     assert "| `--profile slurm` | 4 | 1.0 | 1.8 | 1.0 | 2.0 | 4.0 | 2.0 |" in text
     assert "| `--profile slurm` | 7 | 2.0 | 2.0 | 2.0 | 2.0 | 4.0 | 2.0 |" in text
     assert "| `sbatch --dependency=afterok` | 4 | 1.0 | 1.0 | 1.0 | 1.0 |  |  |" in text
