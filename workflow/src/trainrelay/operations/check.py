@@ -76,7 +76,7 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     for at in firsts:
         script, described = at.trainer_settings.script, at.trainer.described
         if script and described and not script.sample_log:
-            unseen = "no sample_log: whether the lines of its log are understood is not known before it trains"
+            unseen = "no sample_log: whether the lines of its log are understood is not known yet"
             yield _trainer_of(at), note(f"{unseen}; set script.sample_log to a log of such a training")
         elif script and script.sample_log and described:
             same = [one.settings.choice.best for one in where if _trainer_of(one) == _trainer_of(at)]

@@ -232,8 +232,8 @@ def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
     if clock.epochs_only or any(row.from_zero for row in segment.rows):  # logs the first one of an epoch
         return first.step - first.iteration - 1
     alone = len(training) == 1 and segment.introduced and not (segment.copy_of or clock.by_iteration)
-    # mmcv logs every n-th iteration of an epoch, and begins each epoch with its first one. A row of one before
-    # the n-th is of a trainer that logs the first: the epoch before it stays.
+    # mmcv logs every n-th iteration of an epoch, and begins each epoch with its first one. A row before the
+    # n-th is of a trainer that logs the first: the epoch before it stays.
     spacing = first.iteration if alone else _spacing(training, clock)
     return max(0, first.step - min(spacing, first.iteration or spacing))
 
