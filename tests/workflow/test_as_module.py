@@ -86,7 +86,8 @@ def test_another_place_for_its_files_is_refused_at_once(fresh: Project, line: st
 
 def test_two_of_them_in_one_snakefile_are_refused(fresh: Project) -> None:
     """A job of a cluster is told of one config."""
-    other = MODULE.replace("relay", "other").replace("config: config", "config: {**config, 'out': 'others'}")
+    other = MODULE.replace("module relay", "module other").replace("from relay", "from other")
+    other = other.replace("config: config", "config: {**config, 'out': 'others'}")
     snakefile(fresh, RENAMED + other)
     done = fresh.snakemake("-n", "all")
     assert done.returncode == 1
