@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - lines as trainers print them
-"""Whole logs of consoles that nobody described: what is said of their end, and what is no log."""
+"""Whole logs of consoles that nobody described: how they are judged, and what is no log."""
 
 from __future__ import annotations
 
