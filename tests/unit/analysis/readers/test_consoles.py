@@ -47,6 +47,63 @@ def test_folds_and_words_for_an_evaluation_within_a_line(tmp_path: Path) -> None
     assert rows == {"train": [(1, 0.5)] * 3 + [(2, 0.5)] * 3, "val": [(1, 0.75), (2, 0.75)]}
 
 
+def bars(epoch: int, length: int = 4, shown: str = ", loss=0.5") -> str:
+    """As tqdm writes them, each over the one before; nothing is shown before the first step."""
+    states = (
+        f"Epoch {epoch}: {100 * done // length:3d}%|##  | {done}/{length} [00:01<00:02,  2.00it/s{shown * (done > 0)}]"
+        for done in range(length + 1)
+    )
+    return "\r".join(states)
+
+
+def of_phase(log: Log, phase: str) -> list[tuple[int, int, float]]:
+    return [(row.epoch, row.iteration, row.values["loss"]) for row in log.rows if row.phase == phase]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_is_printed_between_bars_is_read(tmp_path: Path, first: int) -> None:
+    """Also right behind one, which ends no line; epochs count from what they are seen to."""
+    text = "".join(
+        f"{bars(first + epoch)}Validation: loss {printed}, acc 0.5\n"
+        for epoch, printed in enumerate(("0.75", "0.25", "nan"))
+    )
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "train") == [(epoch, done, 0.5) for epoch in (1, 2, 3) for done in (1, 2, 3, 4)]
+    assert of_phase(log, "val")[:2] == [(1, 0, 0.75), (2, 0, 0.25)]
+    assert "loss is NaN at epoch 3 (validation)" in analyze(log).verdict.reason
+
+
+def test_steps_over_the_whole_run_between_bars_that_show_nothing(tmp_path: Path) -> None:
+    steps = [
+        f"{bars(epoch, shown='').rpartition(chr(13))[0]}step {4 * epoch + step} | loss {value}"
+        for epoch in (0, 1, 2)
+        for step, value in ((2, 0.5), (4, "nan" if epoch == 2 else 0.25))
+    ]
+    log = log_of(tmp_path, *steps)
+    assert of_phase(log, "train")[:4] == [(1, 2, 0.5), (1, 4, 0.25), (2, 2, 0.5), (2, 4, 0.25)]
+    assert "loss is NaN at epoch 3, iter 4" in analyze(log).verdict.reason
+
+
+@pytest.mark.parametrize("at_its_end", [True, False])
+def test_an_evaluation_that_a_bar_shows_is_of_the_epoch_before(tmp_path: Path, at_its_end: bool) -> None:
+    """Lightning's, which shows it in its last state and through the next epoch; some only there."""
+    text, value = "", ""
+    for epoch, evaluated in enumerate((0.75, 0.25, 0.125)):
+        text += bars(epoch, shown=f", v_num=7, train_loss=0.5{value}") + "\n"
+        value = f", val_loss={evaluated}"
+        state = f"Epoch {epoch}: 100%|####| 4/4 [00:01<00:00,  2.00it/s, v_num=7, train_loss=0.5{value}]\n"
+        following = f"Epoch {epoch + 1}:   0%|    | 0/4 [00:00<?, ?it/s, v_num=7, train_loss=0.5{value}]\r"
+        text += state if at_its_end else following
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "val") == [(1, 0, 0.75), (2, 0, 0.25), (3, 0, 0.125)]
+    assert {name for row in log.rows for name in row.values} == {"loss"}
+
+
+def test_a_failure_right_behind_a_bar_is_its_end(tmp_path: Path) -> None:
+    text = f'{bars(1)}\n{bars(2)}Traceback (most recent call last):\n  File "t.py", line 3, in <module>\nValueError: no such class'
+    assert [marker.text for marker in log_of(tmp_path, text).markers] == ["ValueError: no such class"]
+
+
 @pytest.mark.parametrize(
     ("lines", "evaluated"),
     [

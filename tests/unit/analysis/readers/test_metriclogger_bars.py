@@ -5,6 +5,8 @@ tqdm writes a state after a carriage return: when it begins, when its count move
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trainrelay.analysis.readers import read
@@ -104,3 +106,12 @@ def test_ranks_that_each_print_a_bar_count_once(tmp_path):
     states = epoch_text(0, 5).split("\r")
     text = "".join(f"\r{one}\r{one}" if one.startswith("Epoch 0:") else f"\r{one}" for one in states)
     assert [place[:2] for place in rows_of(log_of(tmp_path, text), "train")] == [(1, i) for i in range(5)]
+
+
+def test_an_attempt_that_ended_before_its_first_averages_is_of_the_others_format(tmp_path):
+    """Bars alone are of many trainers."""
+    first = log_of(tmp_path, epoch_text(0) + epoch_text(1, until=2)).sources
+    second = tmp_path / "second.log"
+    second.write_text(epoch_text(1, until=1).partition("Averaged")[0])
+    for order in ((first[0], second), (second, first[0])):
+        assert read(list(map(Path, order))).format == "metriclogger-text"

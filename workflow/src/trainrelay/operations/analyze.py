@@ -7,7 +7,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
+from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json, with_own
 from trainrelay.config import Config
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.preflight.knowledge import use_knowledge
@@ -79,7 +79,7 @@ def read_stage(facts: state.Facts) -> Log:
     there, one_start = _logs(facts), not trainer.metrics
     first = attempts[-1].epoch_bases.printed
     described = trainer.described and DescribedLines(trainer.described, first, one_start=one_start)
-    return read(there, within, described)
+    return read(there, within, described, with_own(described, first))
 
 
 def described_lines(config: Config, logs: Sequence[Path]) -> DescribedLines | None:

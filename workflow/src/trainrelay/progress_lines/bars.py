@@ -8,13 +8,16 @@ Bars of an evaluation or a download, and those that name no epoch, are none of a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _BAR = re.compile(
     r"(?:\[[a-z]+\d+\]:\s?)?(?:train(?:ing)?:? )?epoch:? ?\[?(\d{1,9})(?:/(\d{1,9}))?\]?:?"
     r"(?: [\[(]?train(?:ing)?[\])]?)?:? +(\d{1,3})%(?:\|[^|]{0,500}\|)? (\d{1,9})/(\d{1,9}) \[\d[\d:]*<",
     re.IGNORECASE,
+)
+_END = re.compile(
+    r"%(?:\|[^|]{0,500}\|)? +[\d.]{1,12}\w{0,2}/[\d.]{1,12}\w{0,2} \[\d[\d:]{0,12}<[^\]]{0,2000}\](?=\s*\S)"
 )
 _NUMBER = re.compile(r", ?([A-Za-z_][^\s=,]*)=([^\s,\]]+)(?=[,\]])")
 
@@ -23,14 +26,21 @@ _MOST_NUMBERS = 200  # in one line, which may be made to fill the memory
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A state of a bar. `epoch` and `epochs` as printed; `rest`: what follows it in its line."""
+    """A state of a bar. `epoch` and `epochs` as printed."""
 
     epoch: int
     epochs: int | None
     done: int
     total: int
     numbers: Mapping[str, str]
-    rest: str
+
+
+def parts(line: str) -> Iterator[str]:
+    """The state of any bar, and what was printed behind it: a bar ends no line."""
+    if "%" in line and (end := _END.search(line)):
+        yield f"{line[: end.end()]}\r"
+        line = line[end.end() :]
+    yield line
 
 
 def training_bar(line: str) -> Bar | None:
@@ -40,6 +50,6 @@ def training_bar(line: str) -> Bar | None:
     percent, done, total = map(int, match.group(3, 4, 5))
     if not total or done > total or abs(100 * done / total - percent) > 1:
         return None
-    said, closed, rest = line[match.end() :].partition("]")
+    said, closed, _ = line[match.end() :].partition("]")
     epochs = int(match[2]) if match[2] else None
-    return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said + closed)[:_MOST_NUMBERS]), rest)
+    return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said + closed)[:_MOST_NUMBERS]))

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 
-from trainrelay.progress_lines.described import LineReader, trained_and_evaluated
+from trainrelay.progress_lines.bars import Bar, training_bar
+from trainrelay.progress_lines.described import LineReader, is_of_evaluation, trained_and_evaluated
 
 NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
 # In lower case, it is in the first characters of each line that says something: most need no further look.
@@ -86,7 +87,7 @@ _BEFORE_PLACE = re.compile(
 )
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
-    r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|images|labels|targets|instances)$",
+    r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|v_num|images|labels|targets|instances)$",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
@@ -116,8 +117,11 @@ class ConsoleReader(LineReader):
         self._one_more = False  # YOLO: of 50 epochs, from 0/49 to 49/49
         self._block: dict[str, str] = {}  # a table between rules
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
+        self._shown: dict[str, str] = {}  # of an evaluation, by a bar
 
     def _said(self, line: str) -> Mapping[str, object]:
+        if bar := training_bar(line):
+            return self._of_bar(bar)
         if row := _TABLE_ROW.fullmatch(line):
             self._block[_named(row[1])] = row["value"]
             return {}
@@ -135,6 +139,20 @@ class ConsoleReader(LineReader):
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
         line = line.translate(_PLAIN) if '"' in line else line
         return self._numbers_of(_ELSEWHERE.sub(" ", line))
+
+    def _of_bar(self, bar: Bar) -> Mapping[str, object]:
+        """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
+        if self._all_iters is not None:
+            return {}
+        numbers = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
+        shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
+        new = shown if shown != self._shown and bar.done in (0, bar.total) else {}
+        self._shown = shown or self._shown
+        if not bar.done and new:
+            return {**new, "epoch": bar.epoch - 1}
+        trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
+        place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
+        return {**trained, **new, **place}
 
     def _columns(self, line: str) -> Mapping[str, object]:
         """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""

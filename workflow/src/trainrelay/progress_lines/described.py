@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 
 import regex
 
+from trainrelay.progress_lines.bars import parts
 from trainrelay.records import ITERATIONS
 
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
@@ -68,9 +69,14 @@ class LineSeen:
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of training and those of evaluation, without the words that say so."""
-    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if _EVALUATION.search(n)}
-    trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not _EVALUATION.search(n)}
+    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if is_of_evaluation(n)}
+    trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not is_of_evaluation(n)}
     return trained, evaluated
+
+
+def is_of_evaluation(name: str) -> bool:
+    """Whether a metric's name says that it is of an evaluation."""
+    return _EVALUATION.search(name) is not None
 
 
 @cache
@@ -114,8 +120,9 @@ class LineReader:
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
 
     def line(self, line: str) -> LineSeen | None:
-        """What the next line says; None: nothing."""
-        return self._seen(self.numbers(line))
+        """What the next line says, or the last words in it that say something; None: nothing."""
+        every = [self._seen(self.numbers(part)) for part in parts(line)]
+        return next(filter(None, reversed(every)), None)
 
     def is_read(self, seen: LineSeen | None) -> TypeGuard[LineSeen]:
         """Whether a line shows progress or an evaluation."""
@@ -157,6 +164,8 @@ class LineReader:
 
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
+        if self._iters and iteration > self._iters:
+            return (iteration - 1) % self._iters + 1
         if not self._bases:
             self._origin = min(iteration, 1)
             self._resumed_at = iteration if epoch > 1 and not self._iters else 0

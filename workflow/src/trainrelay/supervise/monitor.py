@@ -6,9 +6,11 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance
+from trainrelay.progress_lines.bars import parts
 from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.display import Display
@@ -165,7 +167,7 @@ class TrainerMonitor:
     def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
         """Takes in new lines of the log, and the state of a progress bar that ends no line yet."""
         before = self.last_step
-        for line in lines:
+        for line in chain.from_iterable(map(parts, lines)):
             self.recent.add(line)
             if self._rows is None:
                 self._see(line)

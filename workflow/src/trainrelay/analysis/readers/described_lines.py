@@ -93,14 +93,15 @@ class _Start:
 
 
 class DescribedLines(Format):
-    """The format of one trainer. `first`: what it calls the first epoch, where that is known."""
+    """The format of one trainer. `first`: what it calls the first epoch, where that is known; `guessed`:
+    nobody described its lines."""
 
     name = "script"
 
     def __init__(
         self, reader: Callable[[], LineReader], first: int | None, *, one_start: bool, usual: str = ""
     ) -> None:
-        self._reader, self._first, self._one_start, self._console = reader, first, one_start, bool(usual)
+        self._reader, self._first, self._one_start, self.guessed = reader, first, one_start, bool(usual)
         self.title = usual or "lines that the run's script section describes"
 
     def claiming(self) -> Callable[[str], bool]:
@@ -109,7 +110,7 @@ class DescribedLines(Format):
 
         def claims(line: str) -> bool:
             seen = reader.line(line)
-            return seen is not None and bool(seen.values or not self._console)
+            return seen is not None and bool(seen.values or not self.guessed)
 
         return claims
 
@@ -135,7 +136,7 @@ class DescribedLines(Format):
                 starts[-1].said += [(starts[-1].last, seen)] if seen else []
                 continue
             back = starts[-1].goes_back(seen) and not self._one_start
-            if seen.values and starts[-1].far_back(seen) if self._console else back:
+            if seen.values and starts[-1].far_back(seen) if self.guessed else back:
                 starts.append(_Start())
             starts[-1].add(seen)
             if seen.epochs:

@@ -95,7 +95,7 @@ class Numbers:
 def is_ours(line: str) -> bool:
     """Whether only trainers of this family print such a line."""
     averaged = "Averaged " in line and _AVERAGED.search(line) is not None
-    return averaged or _placed(line) is not None or training_bar(line) is not None
+    return averaged or _placed(line) is not None
 
 
 class LineReader:
@@ -111,9 +111,7 @@ class LineReader:
         line = strip_escapes(line)
         if (bar := training_bar(line)) is not None:
             yield from self._state(bar)
-            line = bar.rest
-            if not line.strip():
-                return
+            return
         for record, cut in records(line, _RECORD if sum(map(line.count, _WORDS)) > 1 else None):
             yield self._record(record, cut)
 

@@ -28,16 +28,28 @@ from trainrelay.analysis.readers.mmengine_json import MmengineJson
 from trainrelay.analysis.readers.mmengine_text import MmengineText
 from trainrelay.analysis.readers.table_rows import TableRows, TrainerState
 from trainrelay.errors import LogError, UnknownLogError
+from trainrelay.progress_lines.bars import parts, training_bar
 from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.records import Log
 
+
+def with_own(own: Format | None = None, first: int | None = None) -> tuple[Format, ...]:
+    """All formats; the lines that the user describes come before those of consoles, which are guessed.
+    `first`: what the trainer calls its first epoch, where that is known."""
+    return (
+        *_FORMATS,
+        *((own,) if own else ()),
+        DescribedLines(ConsoleReader, first, one_start=True, usual="`Epoch 3 .. loss 0.5`"),
+        DescribedLines(partial(ConsoleReader, 0), None, one_start=True, usual="`step 50: loss 2.3`"),
+    )
+
+
 # A further format is one more module and one more entry here.
-FORMATS: tuple[Format, ...] = (
+_FORMATS: tuple[Format, ...] = (
     *(MmcvText(), MmcvJson(), MmengineText(), MmengineJson()),
     *(MetricLoggerText(), MetricLoggerJson(), TrainerState(), TableRows()),
-    DescribedLines(ConsoleReader, None, one_start=True, usual="`Epoch 3 .. loss 0.5`"),
-    DescribedLines(partial(ConsoleReader, 0), None, one_start=True, usual="`step 50: loss 2.3`"),
 )
+FORMATS = with_own()
 CLAIMS = 3  # lines that settle it: fewer may be a quotation
 # A sentence, or what only a page of text has; so many a line that is read are warnings, more are a page.
 _PROSE = re.compile(
@@ -72,13 +84,10 @@ def read(
     return assemble(form.name, [str(path) for path in paths], events, begun)
 
 
-def with_own(own: Format | None) -> tuple[Format, ...]:
-    """All formats; the lines that the user describes come before those of consoles, which are guessed."""
-    return (*FORMATS[:-2], own, *FORMATS[-2:]) if own else FORMATS
-
-
 def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
-    known = {path: form for path in paths if (form := detect(path, formats)) is not None}
+    found = {path: _detected(path, formats) for path in paths}
+    known = {path: form for path, (form, _) in found.items() if form}
+    known = known or {path: form for path, (_, form) in found.items() if form}
     if not known:
         raise UnknownLogError(_unknown(paths[0]))
     first = next(iter(known))
@@ -92,23 +101,34 @@ def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
 
 
 def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
+    """The format of a log; None of what is none."""
+    form, by_bars = _detected(path, formats)
+    return form or by_bars
+
+
+def _detected(path: Path, formats: Sequence[Format]) -> tuple[Format | None, Format | None]:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
-    quotation, and so may a few lines among sentences that are as those of many trainers."""
-    claims: Counter[Format] = Counter()
+    quotation, and so may a few lines among sentences that are as those of many trainers. Apart from it that
+    of a log of nothing but bars, which trainers of other formats print as well."""
+    claims, bars = Counter[Format](), Counter[Format]()
     claiming = [(form, form.claiming()) for form in formats]
+    described = {form for form in formats if isinstance(form, DescribedLines)}
+    consoles = {form for form in described if form.guessed}
     written, page = set[str](), 0  # each sentence once: every rank prints the same warning
     for number, line in enumerate(read_lines(path, formats=formats)):
         form = next((form for form, claims_it in claiming if claims_it(line)), None)
-        if form is not None:
+        if form is not None and form in consoles and training_bar(line):
+            bars[form] += 1
+        elif form is not None:
             claims[form] += 1
-            quoted = isinstance(form, DescribedLines) and claims[form] * _WRITTEN < len(written) + page
+            quoted = form in described and claims[form] * _WRITTEN < len(written) + page
             if claims[form] >= CLAIMS and not quoted:
-                return form
-        elif len(written) < _MOST_WRITTEN and formats is FORMATS and _PROSE.match(line):
+                return form, None
+        elif described == consoles and len(written) < _MOST_WRITTEN and _PROSE.match(line):
             written.add(line[:_LINE_CHARS])
             page = max(page, _PAGE * line.startswith("```" if number else ("# ", "```")))
-    form, most = next(iter(claims.most_common(1)), (None, 0))
-    return form if most * _WRITTEN >= len(written) + page else None
+    (form, most), (by_bars, more) = (next(iter(one.most_common(1)), (None, 0)) for one in (claims, bars))
+    return (form, by_bars) if (most + more) * _WRITTEN >= len(written) + page else (None, None)
 
 
 def _unknown(path: Path) -> str:
@@ -227,7 +247,7 @@ def _lines(path: Path, wait: Callable[[bool], object] | None) -> Iterator[str]:
             elif "\0" in line:
                 yield from filter(None, _NULS.split(line))
             else:
-                yield line
+                yield from parts(line)
 
 
 def how() -> str:
