@@ -102,17 +102,21 @@ LOG = metriclogger_text(epochs=1).encode()
     [
         zipped(LOG),
         archived(LOG),
-        LOG.decode().encode("utf-16"),
         pickle.dumps({"model": b"\0\1\2", "note": "x" * 70_000}),
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0",
         b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1",
         Path(sys.executable).read_bytes()[:100_000],
     ],
-    ids=["zip", "tar", "utf-16", "pickle", "png", "jpeg", "executable"],
+    ids=["zip", "tar", "pickle", "png", "jpeg", "executable"],
 )
 def test_a_binary_file_is_refused_though_it_may_hold_a_log(tmp_path, content):
     with pytest.raises(LogError, match="is a binary file, not a log"):
         log_of(tmp_path, content)
+
+
+def test_text_of_windows_is_to_be_converted(tmp_path):
+    with pytest.raises(LogError, match="UTF-16: run `iconv"):
+        log_of(tmp_path, LOG.decode().encode("utf-16"))
 
 
 def test_a_file_of_nothing_but_nul_bytes_is_refused(tmp_path):

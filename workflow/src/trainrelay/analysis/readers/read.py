@@ -165,6 +165,8 @@ def check(path: Path) -> None:
         raise LogError(
             f"{path} cannot be read ({getattr(error, 'strerror', 0) or error}); {how()}"
         ) from error
+    if head.startswith(_UTF_16):
+        raise LogError(f"{path} is text in UTF-16: run `iconv -f UTF-16 -t UTF-8 LOG > NEW` and give NEW")
     if b"\0" in head and _is_binary(head):
         raise LogError(f"{path} is a binary file, not a log; {how()}")
 
@@ -257,4 +259,4 @@ def how() -> str:
 
 def _is_binary(head: bytes) -> bool:
     """Whether a file that holds NUL bytes holds others, too, that no trainer prints."""
-    return head.startswith(_UTF_16) or head[_TAR] == b"ustar" or bool(head.translate(None, _TEXT))
+    return head[_TAR] == b"ustar" or bool(head.translate(None, _TEXT))
