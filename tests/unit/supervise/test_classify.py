@@ -316,7 +316,7 @@ def test_those_who_ended_the_attempt_are_believed_before_its_log() -> None:
     [
         ({}, None),
         ({"exit_status": 1, "lines": ["Traceback (most recent call last):", "KeyError: 3"]}, "KeyError: 3"),
-        ({"exit_status": -9}, "the launcher was ended by SIGKILL"),
+        ({"exit_status": -9}, "its command was ended by SIGKILL"),
         ({"exit_status": -15, "stop_requested": True, "last_step": STEP}, "stopped on request"),
         ({"exit_status": -9, "hang": "no progress for 31 min"}, "no progress for 31 min"),
         ({"unproved": "its log never says that it resumed"}, "its log never says that it resumed"),
@@ -347,7 +347,7 @@ def test_launcher_ended_by_a_signal_is_killed(status: int, signal_name: str) -> 
 
 def test_launcher_that_crashed_is_a_bug() -> None:
     """A segmentation fault comes from inside."""
-    assert failed("", -11) == ("trainer-bug", "the launcher crashed with SIGSEGV")
+    assert failed("", -11) == ("trainer-bug", "its command crashed with SIGSEGV")
 
 
 def test_unknown_end_quotes_the_last_line_without_terminal_escapes() -> None:

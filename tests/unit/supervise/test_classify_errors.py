@@ -60,7 +60,7 @@ ENDS = {
     "torch-2.13/sigterm-at-launcher": ("killed", "got signal: 15"),
     "torch-2.13/sigint-at-launcher": ("killed", "KeyboardInterrupt"),
     "torch-2.13/rank-sigkilled-under-spawn": ("killed", "process 1 terminated with signal SIGKILL"),
-    "torch-2.13/sigkill-at-launcher": ("killed", "the launcher was ended by SIGKILL"),
+    "torch-2.13/sigkill-at-launcher": ("killed", "its command was ended by SIGKILL"),
     "torch-1.12/rank-sigkilled": ("killed", "rank 1 was ended by SIGKILL"),
     "torch-1.12/rank-raises": ("trainer-bug", "KeyError: 'gt_inds'"),
     "torch-1.12/rank-raises-after-others-lost-it": ("trainer-bug", "KeyError: 'gt_inds'"),

@@ -136,6 +136,19 @@ def test_resume_without_a_word_is_a_warning_of_a_finished_training(tmp_path: Pat
     assert "never says that it resumed" in (record.reason or "")
 
 
+def test_who_had_nothing_left_to_train_need_not_say_that_it_resumed(tmp_path: Path, templates: Path) -> None:
+    """It went on from the last epoch, for what follows the training."""
+    run(toy_job(tmp_path, templates))
+
+    class Mute(Toy):
+        def launch(self, request: LaunchRequest, inherited: Any) -> Launch:
+            return Launch(("true",), {}, request.root)
+
+    record, _ = run(toy_job(tmp_path, templates, trainer=Mute()))
+    assert (record.number, record.end, record.resumed_at) == (2, "done", 3)
+    assert "warning" not in (record.reason or "")
+
+
 def test_trainer_that_cannot_start_is_one_sentence(tmp_path: Path, templates: Path) -> None:
     """A missing interpreter is named; the attempt is closed, so that a relaunch is not refused."""
     job = toy_job(tmp_path, templates)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from trainrelay.records import STOPPED, Finding, RunReport, StageReport
+from trainrelay.records import STOPPED, AttemptRecord, Finding, RunReport, StageReport
 from trainrelay.report.card import Tone, accepted_reason, alarms, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
@@ -29,7 +29,7 @@ class Notice:
 
 
 def notices(stage: StageReport) -> tuple[Notice, ...]:
-    """Acceptance, fallbacks, bad nodes, failures and findings above info, the gravest kind first."""
+    """Acceptance, fallbacks, bad nodes, the last failure and findings above info, the gravest kind first."""
     nodes = (Notice("warn", "A node is avoided", sentence(said)) for said in stage.bad_nodes)
     failed = (Notice("bad", "The last start failed", why) for why in [stage.failed_start] if why)
     others = (
@@ -37,7 +37,7 @@ def notices(stage: StageReport) -> tuple[Notice, ...]:
         *_fallback(stage),
         *nodes,
         *_unhooked(stage),
-        *_failed_attempts(stage),
+        *_ended_badly("warn", stage.attempts[-1:]),
         *_alarms(stage),
     )
     return (*failed, *others)
@@ -46,6 +46,11 @@ def notices(stage: StageReport) -> tuple[Notice, ...]:
 def needing_attention(report: RunReport) -> int:
     """How many things of a run need attention."""
     return sum(len(notices(stage)) for stage in report.stages)
+
+
+def followed(stage: StageReport) -> tuple[Notice, ...]:
+    """Attempts that ended badly and were followed by another one."""
+    return tuple(_ended_badly("idle", stage.attempts[:-1]))
 
 
 def info_findings(stage: StageReport) -> tuple[Finding, ...]:
@@ -88,12 +93,12 @@ def _unhooked(stage: StageReport) -> Iterator[Notice]:
             yield Notice("warn", f"Attempt {attempt.number} can lose more than its last steps", sentence(why))
 
 
-def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
-    for attempt in stage.attempts:
+def _ended_badly(tone: Tone, attempts: Iterable[AttemptRecord]) -> Iterator[Notice]:
+    for attempt in attempts:
         if attempt.end not in {None, "done", *STOPPED}:
             place = last_seen(attempt)
             reason = sentence(attempt.reason or "No reason was recorded.")
-            yield Notice("warn", f"Attempt {attempt.number} ended: {attempt.end}", reason, place)
+            yield Notice(tone, f"Attempt {attempt.number} ended: {attempt.end}", reason, place)
 
 
 def _consequence(finding: Finding, stage: StageReport) -> str:

@@ -54,7 +54,8 @@ def judge_end(
             final_checkpoint=final,
             final_problem=problem,
             not_resumed=monitor.not_resumed,
-            unproved=monitor.proof.missing(),
+            # Nobody prints what is not trained.
+            unproved=monitor.proof.missing() if record.resumed_at < job.asked else None,
             hang=hang,
             diverged=None if status == 0 else hook.stopped() or monitor.diverged,
             local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,

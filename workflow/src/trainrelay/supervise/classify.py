@@ -239,9 +239,9 @@ def _without_exception(evidence: Evidence) -> End:
             return End(kind, quoted(line))
     if evidence.exit_status < 0 or evidence.exit_status > 128:  # a shell reports signals as 128 + number
         number = -evidence.exit_status if evidence.exit_status < 0 else evidence.exit_status - 128
-        return _of_signal("the launcher", number)
+        return _of_signal("its command", number)
     if what := _not_finite(evidence.last_step):
         return End("diverged", what)
     last = next((line for line in reversed(evidence.lines) if line.strip()), "")
     said = f"; its last line: {quoted(last)}" if last else " and printed nothing"
-    return End("trainer-bug", f"the launcher exited with status {evidence.exit_status}{said}")
+    return End("trainer-bug", f"its command exited with status {evidence.exit_status}{said}")
