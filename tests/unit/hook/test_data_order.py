@@ -63,6 +63,23 @@ def test_an_epoch_is_as_without_us() -> None:
     assert found[0] == found[1]
 
 
+def test_a_sampler_that_counts_anew_is_not_asked_in_each_iteration() -> None:
+    """As one that groups samples may: in the bench it took most of what the hook costs."""
+
+    class Counting(RandomSampler):
+        asked = 0
+
+        def __len__(self) -> int:
+            self.asked += 1
+            return super().__len__()
+
+    sampler = Counting(Counted(10))
+    order = Order(DataLoader(Counted(10), batch_size=3, sampler=sampler), None)
+    begun = sampler.asked
+    assert all((order, order.length == 4, order))
+    assert sampler.asked == begun
+
+
 def test_almost_all_of_a_large_epoch_is_skipped_within_seconds() -> None:
     """And nothing of it is loaded; the rest is drawn as it would have been."""
     data = Counted(28_130)

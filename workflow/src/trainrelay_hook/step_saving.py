@@ -61,7 +61,7 @@ class StepSaving:
 
     @property
     def _epoch_ends(self) -> bool:
-        return self._runner.by_epoch and self._runner.inner_iter + 1 == len(self._order)
+        return self._runner.by_epoch and self._runner.inner_iter + 1 == self._order.length
 
     def end_iteration(self, busy: float, due: float, request: float) -> None:
         """After all hooks of an iteration: saves, where all ranks do."""
@@ -108,7 +108,11 @@ class StepSaving:
         facts = {
             **{"step": step, "epoch": runner.epoch + 1 if by_epoch else 0},
             "iteration": runner.inner_iter + 1 if by_epoch else step,
-            **{"epoch_length": len(order), "world_size": runner.world_size, "exact": order.seed is not None},
+            **{
+                "epoch_length": order.length,
+                "world_size": runner.world_size,
+                "exact": order.seed is not None,
+            },
             **{"request": request, "runner": runner.name, "sampler": type(order.sampler).__name__},
             **{name: sys.modules[name].__version__ for name in _VERSIONS if name in sys.modules},
             "saved_s": time.time(),

@@ -110,6 +110,7 @@ class Training:
     def after_hooks_of_before_train_epoch(self, _: Any) -> None:
         if self._order:
             self._order.epoch, self._order.begins = self._runner.epoch, True
+            self._order.length = len(self._order)
         if self._resume:
             self._resume.put_state()
 
