@@ -48,10 +48,17 @@ def parts(text: str, word: str) -> tuple[str, str]:
     return "".join(lines[:at]), "".join(lines[at:])
 
 
+PLAIN = "".join(f"Epoch {epoch}, step {step}/30, loss: 0.5\n" for epoch in (1, 2) for step in range(1, 31))
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
-    [(mmcv_text(epochs=2), "Epoch [2]["), (metriclogger_text(epochs=2), "Epoch: [1]  [24")],
-    ids=["read on", "read again"],
+    [
+        (mmcv_text(epochs=2), "Epoch [2]["),
+        (metriclogger_text(epochs=2), "Epoch: [1]  [24"),
+        (PLAIN, "Epoch 2, step 24"),
+    ],
+    ids=["mmcv", "MetricLogger", "console"],
 )
 def test_what_is_appended_is_answered_once_its_line_is_whole(tmp_path: Path, text: str, word: str) -> None:
     before, after = parts(text, word)

@@ -128,6 +128,20 @@ class DescribedLines(Format):
         yield from self.told(seen())
         yield from (LineSkipped() for _ in range(sum(reader.slow.values())))
 
+    def rows(self) -> Callable[[str], Iterable[RowSeen]]:
+        """A row for each line, of one start."""
+        reader, start, first = self._reader(), _Start(), 1 if self._first is None else self._first
+
+        def of_line(line: str) -> Iterator[RowSeen]:
+            nonlocal first
+            if seen := reader.line(line):
+                first = min(first, seen.epoch)
+                start.rows.clear()
+                start.add(seen)
+                yield from (one for one in start.events(first) if isinstance(one, RowSeen))
+
+        return of_line
+
     def told(self, every: Iterable[LineSeen | Event | None]) -> Iterator[Event]:
         """Of what the lines of a file say."""
         starts = [_Start()]

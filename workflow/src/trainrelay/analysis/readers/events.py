@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,3 +89,8 @@ class Format(Protocol):
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All events of one file; `lines` keep their line ends."""
         ...
+
+    def rows(self) -> Callable[[str], Iterable[RowSeen]] | None:
+        """Of a format whose events come when the whole file is read: what a line shows at once, epochs as
+        far as is known by then. None: of any other, and of one that has few lines."""
+        return None

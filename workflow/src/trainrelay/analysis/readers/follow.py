@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainrelay.analysis.readers.assemble import table
@@ -29,19 +29,25 @@ def follow(
     the table so far. `own`: the lines that the user describes."""
     check(path)
     collected, begun, size = Collector(), path.stat().st_ino, -1
-    told, fresh, due_s = -1, False, 0.0
+    told, fresh, due_s, shown = -1, False, 0.0, list[RowSeen]()
     collected.open()
 
-    def rows() -> list[RowSeen]:
+    def collects() -> list[RowSeen]:
         return next((one.rows for one in reversed(collected.segments) if one.rows), [])
 
     def so_far() -> Log:  # some formats tell nothing before the whole file is read
-        return table(form.name, (str(path),), collected) if form and rows() else read([path], own=form)
+        return table(form.name, (str(path),), collected) if form and collects() else read([path], own=form)
+
+    def lines() -> Iterator[str]:
+        of_line = form and form.rows()
+        for line in read_lines(path, wait, [form] if form else []):
+            shown.extend(of_line(line) if of_line else ())
+            yield line
 
     def came() -> Sequence[RowSeen | Row]:
         nonlocal told
         try:
-            seen: Sequence[RowSeen | Row] = rows() or so_far().rows
+            seen: Sequence[RowSeen | Row] = shown or collects() or so_far().rows
         except LogError:
             return ()
         # A start that followed begins with few; a table without the rows that were done again may have less.
@@ -70,5 +76,5 @@ def follow(
     form = detect(path, formats)
     while form is None:
         form = detect(path, formats) if wait(True) else None
-    for event in form.events(read_lines(path, wait, [form])):
+    for event in form.events(lines()):
         collected.add(event)

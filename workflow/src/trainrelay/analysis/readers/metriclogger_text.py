@@ -10,7 +10,7 @@ Summaries add what these rows do not have. Starts and copies are told apart in `
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,19 @@ class MetricLoggerText(Format):
         for line in lines:
             file.line(line)
         return iter(file.events())
+
+    def rows(self) -> Callable[[str], Iterable[RowSeen]]:
+        """Those of training."""
+        reader, count = LineReader(), EpochCount()
+
+        def of_line(line: str) -> Iterator[RowSeen]:
+            for seen in reader.records(line):
+                if isinstance(seen, ProgressLine) and seen.epoch is not None and seen.values:
+                    count.header(seen.epoch)
+                    epoch = seen.epoch + 1 - (count.first() or 0)
+                    yield _row(epoch, seen.iteration, "train", seen.values, seen.length)
+
+        return of_line
 
 
 class _File:
