@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +23,14 @@ from rich.console import Console
 
 from support.supervising import InPlace, eventually, once, supervisor, toy_job
 from trainrelay.checkpoint import glance
-from trainrelay.errors import Fenced
+from trainrelay.errors import Fenced, Refusal
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob, checkpoint_keeper, close_open_attempts
 from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
+from trainrelay.supervise.resume import leftovers
 from trainrelay.system.alive import TAG_VARIABLE, Kin, find, stat
 from trainrelay.system.files import copy_durably, temporary_beside
+from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.owners import claim, owner_of
 
@@ -529,3 +531,41 @@ def test_nothing_is_said_of_other_files_once_a_checkpoint_is_understood(
     for _ in range(3):
         bench.keeper._understand()
     assert bench.said == []
+
+
+class KilledWithinItsFirstSave(InPlace):
+    """By its supervisor's words it has trained an epoch."""
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        line = "Epoch: [0]  [0/3]  eta: 0:00:01  loss: 0.5000  time: 0.1"
+        folder, cut = request.work_dir, f"head -c 300 '{request.config}/checkpoint_1.pth'"
+        saved = f"mkdir -p '{folder}'; {cut} > '{folder}/checkpoint.pth'"
+        return Launch(("sh", "-c", f"echo '{line}'; {saved}; kill -9 $$"), {}, request.root)
+
+
+@pytest.mark.process
+def test_a_training_that_was_killed_within_its_first_save_begins_again(
+    tmp_path: Path, over_one: Path
+) -> None:
+    """Nothing can be read of what it left, which is kept beside the next one's."""
+    job = in_place(tmp_path, over_one)
+    for _ in range(2):
+        record = once(replace(job, trainer=KilledWithinItsFirstSave()), Console(file=io.StringIO()))
+        assert (record.end, leftovers(job, record).unrecognised) == ("killed", False)
+    record = once(job, Console(file=io.StringIO()))
+    assert (record.number, record.end, record.resumed_from) == (3, "done", None)
+    left = {path.name for path in job.work_dirs.current.glob("*.damaged*")}
+    assert left == {"checkpoint.pth.damaged", "checkpoint.pth.damaged2"}
+
+
+@pytest.mark.process
+def test_what_is_cut_short_after_an_epoch_was_saved_is_not_trained_over(
+    tmp_path: Path, over_one: Path
+) -> None:
+    """A backup may be there: the decision is yours."""
+    job = in_place(tmp_path, over_one)
+    assert once(job, Console(file=io.StringIO())).end == "done"
+    shutil.rmtree(job.work_dirs.kept or tmp_path / "none", ignore_errors=True)
+    (job.work_dirs.current / "checkpoint.pth").write_bytes(b"PK")
+    with pytest.raises(Refusal):
+        once(job, Console(file=io.StringIO()))

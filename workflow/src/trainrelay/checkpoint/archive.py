@@ -20,7 +20,8 @@ from trainrelay.system.files import CHUNK_BYTES
 MOST_PICKLE_BYTES = 256 * 1024 * 1024  # about 90 for each tensor; the rest is for histories of every loss
 _MOST_MEMBERS = 40_000  # one for each tensor: 13,000 weights with Adam's two moments
 _MOST_DIRECTORY_BYTES = 4 * 1024 * 1024  # 100 for each member; torch writes about 65
-_CUT = "is cut short: whatever wrote it was stopped while it was saving"
+CUT = "is cut short: whatever wrote it was stopped while it was saving"
+EMPTY = "is empty"
 
 # signature, version, flags, method, time, date, checksum, packed size, size, bytes of: name, extra
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -134,7 +135,7 @@ def _read(file: IO[bytes], at: int, size: int) -> bytes:
     file.seek(at)
     data = file.read(size)
     if len(data) != size:
-        raise BrokenFile(_CUT)
+        raise BrokenFile(CUT)
     return data
 
 
@@ -155,7 +156,7 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
     """How many entries the directory has, where it starts and stops; what follows it must say just that."""
     tail = _read(file, max(size - _FULL16, 0), min(size, _FULL16))
     if not 0 <= tail.rfind(b"PK\5\6") <= len(tail) - _END.size or size < 98:
-        raise BrokenFile(_CUT)
+        raise BrokenFile(CUT)
     *_, count, length, start, _ = _END.unpack(tail[-_END.size :])
     after = b""
     if tail[-42:-38] == b"PK\6\7":
@@ -230,7 +231,7 @@ def _start(file: IO[bytes], member: Member) -> int:
 def _refuse_other_formats(file: IO[bytes], size: int) -> None:
     head = file.read(2)
     if size == 0:
-        raise BrokenFile("is empty")
+        raise BrokenFile(EMPTY)
     if head[:1] == b"\x80":
         if _LEGACY_MAGIC in file.read(64):
             raise OtherFormat("is in the format of torch before 1.6 (_use_new_zipfile_serialization=False)")

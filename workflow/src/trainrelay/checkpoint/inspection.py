@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
-from trainrelay.checkpoint.archive import Archive
+from trainrelay.checkpoint.archive import CUT, EMPTY, Archive
 from trainrelay.checkpoint.layout import (
     Contents,
     KeyPath,
@@ -117,6 +117,11 @@ class Glance:
     broken: bool = False  # what it held cannot be told
     shapes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     numbers: str = ""  # the end of a sentence: where else a count may be
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether whatever saved it was stopped before its end."""
+        return self.problem in (CUT, EMPTY)
 
     def of_another_network(self, other: Glance) -> bool:
         """Whether neither holds the other's weights, as a copy, an average or a part of it does."""

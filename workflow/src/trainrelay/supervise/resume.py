@@ -83,10 +83,17 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     return point, [*skipped, *damaged]
 
 
+def set_aside(path: Path) -> str:
+    """Renames what the trainer would choose, choke on or write over; what was done."""
+    with written_or_explained(aside := unused(path, "damaged")):
+        path.rename(aside)
+    return f"renamed {printable(str(path))} to {printable(aside.name)}: it is not resumed from"
+
+
 def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
     """Makes the resume point what a trainer finds that looks for its newest checkpoint itself; what was done.
 
-    Files of the work dir that are later, or cut short, are renamed: it would choose or choke on them.
+    Files of the work dir that are later, or cut short, are renamed.
     """
     folder, source = job.work_dirs.current, Path(point.path)
     found = job.checkpoints()
@@ -95,9 +102,7 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
     done = []
     for path in dict.fromkeys((*later, *torn)):
         if path.parent == folder and path != source:
-            with written_or_explained(aside := unused(path, "damaged")):
-                path.rename(aside)
-            done.append(f"renamed {printable(str(path))} to {printable(aside.name)}: it is not resumed from")
+            done.append(set_aside(path))
     if (target := folder / source.name) != source and not target.exists():
         saved_ns = source.stat().st_mtime_ns
         copy_durably(source, target)

@@ -16,6 +16,7 @@ _OTHER = re.compile(
     r"\.(h5|keras|pdparams|distcp)$|(ckpt|checkpoint|weights|model).*\.(pkl|npz|msgpack)$", re.I
 )
 _FOLDER = re.compile(r"(global_?step|checkpoint|ckpt)[-_]?\d", re.I)
+_ASIDE = re.compile(r"\.damaged\d*$")
 _HEAD_BYTES = 4096  # one page: the first member's name, or the imports with which a pickle begins
 
 
@@ -49,9 +50,10 @@ def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, st
     """What looks like a checkpoint and was written since then, but is no plain file in the work dir itself.
 
     Links, other endings, and what is up to two folders down; of folders with thousands of files not all.
+    What we have set aside is none.
     """
     plain = set(checkpoint_files(work_dir))
-    others = (path for path in first_below(work_dir, 2) if path not in plain)
+    others = (one for one in first_below(work_dir, 2) if one not in plain and not _ASIDE.search(one.name))
     return [(path, why) for path in others if (why := _why_hidden(path, since_s))]
 
 

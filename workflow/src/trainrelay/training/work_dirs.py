@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.checkpoint import newest_valid
+from trainrelay.checkpoint import glance, newest_valid
 from trainrelay.config import StagePaths
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
 from trainrelay.system.files import same_place
-from trainrelay.trainers import Trainer, misplaced_checkpoints
+from trainrelay.trainers import Trainer, checkpoint_files, misplaced_checkpoints
 from trainrelay.training.attempts import attempt_log, trained_last
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
@@ -98,7 +98,7 @@ class WorkDirs:
         return None
 
     def unrecognised(self, trainer: Trainer) -> list[tuple[Path, str]]:
-        """What looks like a checkpoint and is none to resume from, each with why.
+        """What looks like a checkpoint and is none to resume from, each with why; not `in_first_save`.
 
         If there is none to resume from, also what the attempts left in other places and forms.
         """
@@ -109,7 +109,18 @@ class WorkDirs:
         found += [(path, why) for path, why in others if why]
         if self.attempts and all(why for _, why in others):
             found += [one for folder in self.all for one in misplaced_checkpoints(folder, self._began_s)]
-        return found
+        first = self.in_first_save()
+        return [one for one in found if one[0] != first]
+
+    def in_first_save(self) -> Path | None:
+        """The only file of a training that was stopped within its first save: nothing can be read of it."""
+        if any(not one.end or one.newest_saved for one in self.attempts):
+            return None
+        folders = (*self.all, *([self.kept] if self.kept else []))
+        there = [path for folder in folders for path in checkpoint_files(folder)]
+        if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
+            return None
+        return there[0] if glance(there[0]).cut_short else None
 
     def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.
