@@ -163,6 +163,18 @@ def test_a_stage_whose_supervisor_gave_up_needs_your_decision() -> None:
     )
 
 
+def test_a_checkpoint_that_is_understood_by_now_needs_no_decision() -> None:
+    """What the config says of a script's files was set since; the next start verifies it."""
+    final = Decision(step="final", reason="the trainer exited 0 without a last checkpoint", what_to_do="x")
+    judged = state.judge(replace(TRAINED, attempts=(attempt(end="unfinished", decision=final),)))
+    assert judged.kind == "resumable"
+    assert "verified at the next start" in judged.reason
+    assert (
+        kind(replace(TRAINED, attempts=(attempt(end="unfinished", decision=final),), checkpoints=()))
+        == "stopped"
+    )
+
+
 def test_another_learning_rate_is_a_change_and_says_which() -> None:
     judged = state.judge(replace(TRAINED, ingredients={**PARTS, "config: optimizer.lr": "0.0001"}))
     assert judged.kind == "changed"

@@ -74,9 +74,8 @@ class Script(Trainer):
         self.epoch_bases = None if iters is None else EpochBases(printed=0, saved=0)
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
         self.takes_checkpoint = "checkpoint" in places(settings.resume)
-        where = (
-            f"their {self.unit} inside ({settings.counted or 'another key: script.counted'}) or in the name"
-        )
+        key = settings.counted or "another key: set script.counted to it"
+        where = f"their {self.unit} inside ({key}) or in the name"
         self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
