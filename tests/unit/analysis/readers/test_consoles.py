@@ -99,6 +99,25 @@ def test_an_evaluation_that_a_bar_shows_is_of_the_epoch_before(tmp_path: Path, a
     assert {name for row in log.rows for name in row.values} == {"loss"}
 
 
+def test_no_iteration_is_beyond_the_length_of_an_epoch(tmp_path: Path) -> None:
+    lines = [f"(step {step}, epoch {1 + step // 50}) - loss: 0.5" for step in range(10, 110, 10)]
+    log = log_of(tmp_path, *lines)
+    assert max(row.iteration for row in log.rows) == log.iters_per_epoch
+
+
+def test_an_end_that_lightning_tells_and_epochs_from_0_to_one_less(tmp_path: Path) -> None:
+    text = (
+        "".join(f"{bars(epoch)}\n" for epoch in range(3)) + "`Trainer.fit` stopped: `max_epochs=3` reached.\n"
+    )
+    assert analyze(log_of(tmp_path, text)).progress.finished
+    rich = [
+        f"Epoch {epoch}/2  ━━━━ {at}/4 0:00:02 • 0:00:01 loss: 0.5" for epoch in range(3) for at in range(5)
+    ]
+    log = log_of(tmp_path, *rich)
+    assert (log.max_epochs, log.iters_per_epoch, of_phase(log, "train")[-1][:2]) == (3, 4, (3, 4))
+    assert log_of(tmp_path, *rich[:10]).max_epochs == 2  # who knows?
+
+
 def test_a_failure_right_behind_a_bar_is_its_end(tmp_path: Path) -> None:
     text = f'{bars(1)}\n{bars(2)}Traceback (most recent call last):\n  File "t.py", line 3, in <module>\nValueError: no such class'
     assert [marker.text for marker in log_of(tmp_path, text).markers] == ["ValueError: no such class"]

@@ -25,8 +25,10 @@ _BEGIN = 400  # characters
 _NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one with a decimal comma
 # Dates, times, places in code, and what is counted otherwise: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
-    r"(?<![\w@])(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
-    r"|\bcuda:\d|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))|\.py:\d{1,6}"
+    r"(?<![\w@])(?:\d{1,4}[-/]\d{1,4}(?:[-/]\d{1,4}[ T_]{1,3}|[ T_]{1,3}(?=\d\d:)))?\d{1,6}:\d\d(?::\d\d)?"
+    r"(?:[.,]\d{1,9})?|\bcuda:\d|:(?<!poch:)(?<!tep:)(?<!ter:)(?<!atch:)\d{1,6}"
+    r"(?:(?=\) [A-Z]|\]| - |\s{1,9}(?:[\w.]{1,60}:\d{1,6}\s{1,9})?[A-Z]{4,8}\s)|:\w{1,60}(?=\]))"
+    r"|\.py:\d{1,6}|pid=\d{1,9}|[Ss]teps: {1,3}\d{1,3}%|it/s|s/it"
     r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})"
 )
 
@@ -52,7 +54,9 @@ _ITER = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
-_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s(?!\s)")  # `490 | loss 5.75`, and no line of code
+# `490 | loss 5.75`, and no line of code; `writer.py:4] [490] loss=5.75`; `loss: 5.75  [  64/900]`
+_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s(?!\s)|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)")
+_BEHIND = re.compile(r"\[ {0,9}(\d{1,9})/ {0,9}(\d{1,9})\]\s*\Z")
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
@@ -83,7 +87,7 @@ _OF_ANOTHER = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_PLACE = re.compile(
-    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|the)|.*[^A-Za-z]|"
+    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|completed|the)|.*[^A-Za-z]|"
 )
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
@@ -98,6 +102,13 @@ _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
+_BEGUN = re.compile(
+    r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)"
+)  # a bar at 0: nothing is done yet
+_STEPS = re.compile(
+    r"(?:training )?steps: {1,3}\d", re.IGNORECASE
+)  # kohya's and diffusers' bar, of all epochs
+_REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
@@ -133,18 +144,21 @@ class ConsoleReader(LineReader):
         says = _SIGN.search(line[:_BEGIN].lower())
         if (says or self._names) and (found := self._columns(line)):
             return found
-        if not says and not (self._place and _BELOW.match(line)):
+        no_step = (" 0/" in line and _BEGUN.search(line)) or (self._all_iters is None and _STEPS.match(line))
+        if no_step or not (says or (self._place and _BELOW.match(line))):
             self._place = {}
             return {}
+        reached = "max_epochs=" in line and _REACHED.search(line)
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
         line = line.translate(_PLAIN) if '"' in line else line
-        return self._numbers_of(_ELSEWHERE.sub(" ", line))
+        return {"epochs": reached[1]} if reached else self._numbers_of(_ELSEWHERE.sub(" ", line))
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
         """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
         if self._all_iters is not None:
             return {}
-        numbers = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
+        every = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
+        numbers = dict(_of_step_or_epoch(every))
         shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
         new = shown if shown != self._shown and bar.done in (0, bar.total) else {}
         self._shown = shown or self._shown
@@ -183,6 +197,8 @@ class ConsoleReader(LineReader):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
         self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
+        if self._place and not pairs and _EVALUATES.search(line):  # counts the evaluation's batches
+            self._place = {"iter": str(self._iteration)} if self._all_iters is not None else {}
         of_epoch = self._all_iters is not None and "iters" in place and _BATCH.search(line)
         if of_epoch or _ASIDE.search(head) or _RESUMED.search(line):
             return {}
@@ -252,7 +268,9 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
     elif fractions:
         place["iter"], place["iters"] = fractions[0][0], fractions[0][1].replace("Unknown", "")
     elif not epoch and (first := _FIRST.match(rest)):
-        place["iter"] = first[1]
+        place["iter"] = first[1] or first[2]
+    elif behind := _BEHIND.search(rest):
+        place["iter"], place["iters"] = behind.groups()
     both = {"data", "data_time"} & pairs.keys() and "time" in pairs  # of an iteration, then
     kept = {n: v for n, v in pairs.items() if not _is_aside(n) or (both and n in ("time", "data_time"))}
     means = {name: mean for name, mean in means.items() if name in kept}
@@ -274,6 +292,17 @@ def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
             own = _OWN_PHASE.match(name) or _is_aside(name)
             after = end
             yield name if own else prefix + name, value["value"], value["mean"], at
+
+
+def _of_step_or_epoch(numbers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Of Lightning's loss_step and loss_epoch the one that counts: of an evaluation the epoch's."""
+    for name, value in numbers.items():
+        base, _, what = name.rpartition("_")
+        other = {"step": f"{base}_epoch", "epoch": f"{base}_step"}.get(what)
+        if not other or not _is_known(base):
+            yield name, value
+        elif other not in numbers or (what == "epoch") == is_of_evaluation(name):
+            yield base, value
 
 
 @lru_cache(maxsize=4096)

@@ -93,7 +93,7 @@ def _epoch_changes(segments: list[Segment]) -> list[tuple[RowSeen, RowSeen]]:
 
 
 def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool) -> int | None:
-    """Iterations of an epoch as printed; else the last one logged in an epoch that was left behind,
+    """Iterations of an epoch as printed; else, once one was left behind, the last one logged in any,
     which is short by less than the logging interval."""
     if by_iteration:
         config_iters = found.config.get("runner.max_iters")
@@ -101,7 +101,9 @@ def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool)
     printed = [row.iters_per_epoch for segment in segments for row in segment.rows if row.iters_per_epoch]
     if printed:
         return printed[-1]
-    return max((last.iteration for last, _ in _epoch_changes(segments)), default=0) or None
+    left = _epoch_changes(segments)
+    rows = (row for segment in segments for row in segment.training() if left)
+    return max((row.iteration for row in rows), default=0) or None
 
 
 def _interval(starts: Iterable[Sequence[Row | RowSeen]]) -> int | None:

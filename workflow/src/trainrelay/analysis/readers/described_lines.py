@@ -130,7 +130,7 @@ class DescribedLines(Format):
 
     def told(self, every: Iterable[LineSeen | Event | None]) -> Iterator[Event]:
         """Of what the lines of a file say."""
-        starts = [_Start()]
+        starts, from_zero = [_Start()], False
         for seen in every:
             if not isinstance(seen, LineSeen):
                 starts[-1].said += [(starts[-1].last, seen)] if seen else []
@@ -139,8 +139,10 @@ class DescribedLines(Format):
             if seen.values and starts[-1].far_back(seen) if self.guessed else back:
                 starts.append(_Start())
             starts[-1].add(seen)
-            if seen.epochs:
-                starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs)))
+            if seen.epochs:  # Lightning's rich bars: of 4 epochs, from 0/3 to 3/3
+                from_zero |= seen.epoch == 0
+                more = int(from_zero and seen.epoch == seen.epochs and bool(seen.values))
+                starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs + more)))
         epochs = [epoch for start in starts for epoch, *_ in start.rows]
         first = min([1, *epochs]) if self._first is None else self._first
         yield EpochsCounted(first)
