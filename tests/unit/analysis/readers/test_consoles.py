@@ -99,6 +99,24 @@ def test_an_evaluation_that_a_bar_shows_is_of_the_epoch_before(tmp_path: Path, a
     assert {name for row in log.rows for name in row.values} == {"loss"}
 
 
+@pytest.mark.parametrize("behind", [1, 3, 5])
+def test_ranks_that_draw_the_same_bar_and_do_not_keep_step_are_no_restart(
+    tmp_path: Path, behind: int
+) -> None:
+    one = [state for epoch in range(3) for state in bars(epoch, 50).split("\r")]
+    both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
+    log = log_of(tmp_path, "\r".join(state for pair in both for state in pair))
+    assert (log.restarts, len(log.rows)) == (0, 150)
+    again = log_of(tmp_path, "\r".join(one[:80]), "\r".join(one[51:]))
+    assert (again.restarts, len(again.rows)) == (1, 150)
+
+
+def test_epochs_that_were_evaluated_to_the_last_are_finished(tmp_path: Path) -> None:
+    lines = [f"Epoch {epoch}/3 loss=0.5 val_loss=0.75" for epoch in (1, 2, 3)]
+    assert analyze(log_of(tmp_path, *lines)).progress.finished
+    assert not analyze(log_of(tmp_path, *lines[:2], "Epoch 3/3 loss=0.5")).progress.finished
+
+
 def test_no_iteration_is_beyond_the_length_of_an_epoch(tmp_path: Path) -> None:
     lines = [f"(step {step}, epoch {1 + step // 50}) - loss: 0.5" for step in range(10, 110, 10)]
     log = log_of(tmp_path, *lines)

@@ -27,8 +27,8 @@ _NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one 
 _ELSEWHERE = re.compile(
     r"(?<![\w@])(?:\d{1,4}[-/]\d{1,4}(?:[-/]\d{1,4}[ T_]{1,3}|[ T_]{1,3}(?=\d\d:)))?\d{1,6}:\d\d(?::\d\d)?"
     r"(?:[.,]\d{1,9})?|\bcuda:\d|:(?<!poch:)(?<!tep:)(?<!ter:)(?<!atch:)\d{1,6}"
-    r"(?:(?=\) [A-Z]|\]| - |\s{1,9}(?:[\w.]{1,60}:\d{1,6}\s{1,9})?[A-Z]{4,8}\s)|:\w{1,60}(?=\]))"
-    r"|\.py:\d{1,6}|pid=\d{1,9}|[Ss]teps: {1,3}\d{1,3}%|it/s|s/it"
+    r"(?:(?=\) [A-Z]|\]| - |\s{1,9}(?:[\w.]{1,60}:\d{1,6}\s{1,9})?(?:DEBUG|INFO|WARN))|:\w{1,60}(?=\]))"
+    r"|\.py:\d{1,6}|\bpid=\d{1,9}|[Ss]teps: {1,3}\d{1,3}%|it/s|s/it"
     r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})"
 )
 
@@ -102,12 +102,8 @@ _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
-_BEGUN = re.compile(
-    r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)"
-)  # a bar at 0: nothing is done yet
-_STEPS = re.compile(
-    r"(?:training )?steps: {1,3}\d", re.IGNORECASE
-)  # kohya's and diffusers' bar, of all epochs
+_BEGUN = re.compile(r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)")  # a bar: nothing is done yet
+_STEPS = re.compile(r"(?:training )?steps: {1,3}\d", re.IGNORECASE)  # kohya's bar, of all epochs
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")

@@ -101,9 +101,8 @@ def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool)
     printed = [row.iters_per_epoch for segment in segments for row in segment.rows if row.iters_per_epoch]
     if printed:
         return printed[-1]
-    left = _epoch_changes(segments)
-    rows = (row for segment in segments for row in segment.training() if left)
-    return max((row.iteration for row in rows), default=0) or None
+    logged = [row.iteration for segment in segments for row in segment.training()]
+    return (max(logged) if _epoch_changes(segments) else 0) or None
 
 
 def _interval(starts: Iterable[Sequence[Row | RowSeen]]) -> int | None:

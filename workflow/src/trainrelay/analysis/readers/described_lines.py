@@ -60,10 +60,12 @@ class _Start:
         return bool(seen.values and not mean and (seen.epoch, seen.iteration or 0) <= self.at)
 
     def far_back(self, seen: LineSeen) -> bool:
-        """Whether a line of a console can only be of a later start."""
+        """Whether a line of a console can only be of a later start: a rank may lag an eighth of an epoch."""
         if seen.iteration is None:
             return seen.epoch < self.at[0]
-        return (seen.epoch, seen.iteration) < self.at and 2 * seen.iteration < self.highest
+        lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
+        far = 2 * seen.iteration < self.highest and max(self.highest, self.iters or 0) < 8 * lag
+        return far and (seen.epoch, seen.iteration) < self.at
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""

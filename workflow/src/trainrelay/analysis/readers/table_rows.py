@@ -32,9 +32,7 @@ _HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
 _METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
 _COLUMN = re.compile(r"[A-Za-z_][\w./@()%-]*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
-_BAR = re.compile(
-    r"\s*\d{1,3}%(?:\|[^|]{0,500}\|)? *(\d{1,12})/(\d{1,12}) \["
-)  # Hugging Face's, of all steps
+_BAR = re.compile(r"\s*\d{1,3}%(?:\|[^|]{0,500}\|)? *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's: all steps
 _MOST = 10**12  # iterations; more, or no number, are a mistake
 _SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
 _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
