@@ -158,6 +158,17 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             (1, 5, 10),
             {"loss": 0.5, "global_step": 15},
         ),
+        (
+            ["starting epoch: 4", "Train -   loss: 0.5     top-1: 0.25"],
+            (4, None, None),
+            {"loss": 0.5, "top-1": 0.25},
+        ),
+        (
+            ["Epoch: [4/9], lr: 0.25, Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"],
+            (4, 5, 15),
+            {"lr": 0.25, "loss": 0.5},
+        ),
+        (["2|7|Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"], (2, 5, 15), {"loss": 0.5}),
         (["Epoch 1: 100%|####| 9/9 [00:01<00:00, 2.0it/s, loss_epoch=0.75]"], (1, 9, 9), {"loss": 0.75}),
     ],
 )
@@ -247,6 +258,7 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
         (["epoch 1/4", "steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, avr_loss=0.125]"], 80, {"avr_loss": 0.125}),
         (["Steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, lr=0.5, step_loss=0.125]"], 80, {"lr": 0.5, "step_loss": 0.125}),
         (["\x1b[36m(Runner pid=625)\x1b[0m step:18 - seq/min:23 - actor/pg_loss:0.5 - perf/mfu:0.25"], 18, {"actor/pg_loss": 0.5, "perf/mfu": 0.25}),
+        (["iter_dt 18.5ms; iter 700: train loss 0.5"], 700, {"loss": 0.5}),
         (["completed step: 7, seconds: 1.5, loss: 8.5"], 7, {"loss": 8.5}),
         (["I0102 03:04:05.678901 123 logging_writer.py:48] [700] train_loss=8.5, learning_rate=0.5"], 700, {"loss": 8.5, "lr": 0.5}),
     ],
