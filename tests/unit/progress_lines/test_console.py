@@ -277,7 +277,10 @@ def test_lines_that_name_an_iteration_alone(
 @pytest.mark.parametrize("begun", ["[fold_0] 001/9:   0%|    | 0/4 [00:01<?, ?it/s, loss=0.5]", "steps:   0%|   | 0/8 [00:01<?, ?it/s, loss=0.5]"])  # fmt: skip
 def test_a_bar_at_its_begin_has_done_nothing(begun: str) -> None:
     assert last(begun, iters=0) is None
-    assert last(begun) is None
+    assert not ((seen := last(begun)) and (seen.iteration or seen.values))
+    seen = last("2/3 * Epoch (train):   0%|    | 0/40 [00:00<?, ?it/s]", "valid loss: 0.5")
+    assert seen
+    assert (seen.epoch, dict(seen.evaluated)) == (2, {"loss": 0.5})
 
 
 def test_an_evaluation_below_a_line_that_counts_its_own_batches_is_of_the_newest_iteration() -> None:

@@ -105,6 +105,7 @@ _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
 _BEGUN = re.compile(r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)")  # a bar: nothing is done yet
 _STEPS = re.compile(r"(?:training )?steps: {1,3}\d", re.IGNORECASE)  # kohya's bar, of all epochs
+_EPOCHS = {"epoch", "epochs"}
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
@@ -141,14 +142,16 @@ class ConsoleReader(LineReader):
         says = _SIGN.search(line[:_BEGIN].lower())
         if (says or self._names) and (found := self._columns(line)):
             return found
-        no_step = (" 0/" in line and _BEGUN.search(line)) or (self._all_iters is None and _STEPS.match(line))
-        if no_step or not (says or (self._place and _BELOW.match(line))):
+        of_all = self._all_iters is None and _STEPS.match(line)
+        if of_all or not (says or (self._place and _BELOW.match(line))):
             self._place = {}
             return {}
+        begun = " 0/" in line and _BEGUN.search(line)
         reached = "max_epochs=" in line and _REACHED.search(line)
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
         line = line.translate(_PLAIN) if '"' in line else line
-        return {"epochs": reached[1]} if reached else self._numbers_of(_ELSEWHERE.sub(" ", line))
+        said = {"epochs": reached[1]} if reached else self._numbers_of(_ELSEWHERE.sub(" ", line))
+        return {name: said[name] for name in _EPOCHS & said.keys()} if begun else said
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
         """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
