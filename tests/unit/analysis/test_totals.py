@@ -36,6 +36,7 @@ FALLS, RISES = (8.0, 2.0), (2.0, 8.0)
         (["nll_loss", "loss_scale"], "nll_loss"),
         (["loss_ce", "loss_ce_unscaled"], "loss_ce"),
         (["g_loss", "d_loss"], None),
+        (["loss_feat"], None),
         (["loss_G", "acc"], None),
         (["policy_loss"], None),
         (["value_loss"], None),

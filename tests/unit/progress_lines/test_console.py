@@ -131,6 +131,45 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
         (["max epoch 300, epoch 3 loss 0.5"], (3, None, None), {"loss": 0.5}),
         (["train.py:30 INFO epoch 3 loss 0.5"], (3, None, None), {"loss": 0.5}),
         (["[3/90][4/9] loss_a: 0.5, total: 1.5"], (3, 4, 9), {"loss_a": 0.5, "total_loss": 1.5}),
+        (["[Epoch:1][Iter:4] - loss: 0.5"], (1, 4, None), {"loss": 0.5}),
+        (
+            [
+                "2031-01-02 03:04:05.678\tnode-7:0\tmine.train:990\tINFO\t[step=30/900,epoch=0]",
+                "    train/TokenLoss=5.5",
+            ],
+            (0, 30, 900),
+            {"TokenLoss": 5.5},
+        ),
+        (
+            ["Epoch 2/9  ━━━━━━ 50/100 0:00:02 • 0:00:01 20.1it/s v_num: 0.000 train_loss: 0.5"],
+            (2, 50, 100),
+            {"loss": 0.5},
+        ),
+        (["Epoch 2", "-------", "loss: 1.5  [ 6464/60000]"], (2, 6464, 60000), {"loss": 1.5}),
+        (
+            ["Validation: |      | 0/? [00:00<?, ?it/s]\x1b[A[02/01/31 03:04:05] INFO   Epoch 7: loss 0.5"],
+            (7, None, None),
+            {"loss": 0.5},
+        ),
+        (
+            [
+                "Epoch 1:  50%|##  | 5/10 [00:01<00:01, 2.0it/s, train_loss_step=0.5, train_loss_epoch=0.75, global_step=15]"
+            ],
+            (1, 5, 10),
+            {"loss": 0.5, "global_step": 15},
+        ),
+        (
+            ["starting epoch: 4", "Train -   loss: 0.5     top-1: 0.25"],
+            (4, None, None),
+            {"loss": 0.5, "top-1": 0.25},
+        ),
+        (
+            ["Epoch: [4/9], lr: 0.25, Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"],
+            (4, 5, 15),
+            {"lr": 0.25, "loss": 0.5},
+        ),
+        (["2|7|Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"], (2, 5, 15), {"loss": 0.5}),
+        (["Epoch 1: 100%|####| 9/9 [00:01<00:00, 2.0it/s, loss_epoch=0.75]"], (1, 9, 9), {"loss": 0.75}),
     ],
 )
 def test_lines_that_name_an_epoch(
@@ -216,16 +255,52 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
             2048,
             {"ep_rew_mean": 20.5},
         ),
+        (["epoch 1/4", "steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, avr_loss=0.125]"], 80, {"avr_loss": 0.125}),
+        (["Steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, lr=0.5, step_loss=0.125]"], 80, {"lr": 0.5, "step_loss": 0.125}),
+        (["\x1b[36m(Runner pid=625)\x1b[0m step:18 - seq/min:23 - actor/pg_loss:0.5 - perf/mfu:0.25"], 18, {"actor/pg_loss": 0.5, "perf/mfu": 0.25}),
+        (["iter_dt 18.5ms; iter 700: train loss 0.5"], 700, {"loss": 0.5}),
+        (["completed step: 7, seconds: 1.5, loss: 8.5"], 7, {"loss": 8.5}),
+        (["I0102 03:04:05.678901 123 logging_writer.py:48] [700] train_loss=8.5, learning_rate=0.5"], 700, {"loss": 8.5, "lr": 0.5}),
     ],
 )  # fmt: skip
 def test_lines_that_name_an_iteration_alone(
     lines: list[str], iteration: int, values: dict[str, float]
 ) -> None:
-    assert last(*lines) is None
+    found = last(*lines)
+    assert found is None or not found.values
     seen = last(*lines, iters=0)
     assert seen
     assert seen.iteration == iteration
     assert dict(seen.values) == pytest.approx(values, nan_ok=True)
+
+
+@pytest.mark.parametrize("begun", ["[fold_0] 001/9:   0%|    | 0/4 [00:01<?, ?it/s, loss=0.5]", "steps:   0%|   | 0/8 [00:01<?, ?it/s, loss=0.5]"])  # fmt: skip
+def test_a_bar_at_its_begin_has_done_nothing(begun: str) -> None:
+    assert last(begun, iters=0) is None
+    assert not ((seen := last(begun)) and (seen.iteration or seen.values))
+    seen = last("2/3 * Epoch (train):   0%|    | 0/40 [00:00<?, ?it/s]", "valid loss: 0.5")
+    assert seen
+    assert (seen.epoch, dict(seen.evaluated)) == (2, {"loss": 0.5})
+
+
+def test_an_evaluation_below_a_line_that_counts_its_own_batches_is_of_the_newest_iteration() -> None:
+    """Composer's."""
+    seen = last(
+        "[batch=50/900]:", "  Train loss/train/total: 0.5", "[Eval batch=20/20] Eval on eval data:",
+        "  Eval metrics/eval/CrossEntropy: 0.75", iters=0,
+    )  # fmt: skip
+    assert seen
+    assert (seen.iteration, list(seen.evaluated.values())) == (50, [0.75])
+
+
+@pytest.mark.parametrize(("first", "stride"), [(25, 25), (10, 10), (1, 10), (0, 10)])
+def test_steps_over_the_whole_run_of_which_each_nth_is_printed(first: int, stride: int) -> None:
+    """An epoch has 50; its last is no first."""
+    reader = ConsoleReader()
+    steps = range(first, 101, stride)
+    lines = [f"epoch {(step - min(first, 1)) // 50} step {step} loss 0.5" for step in steps]
+    seen = [reader.line(line) for line in lines]
+    assert [one.iteration for one in seen if one] == [step - 50 * (step >= 50 + min(first, 1)) - 50 * (step > 100 - (first == 0)) for step in steps]  # fmt: skip
 
 
 def test_a_count_with_commas_is_one_number() -> None:

@@ -99,6 +99,43 @@ def test_an_evaluation_that_a_bar_shows_is_of_the_epoch_before(tmp_path: Path, a
     assert {name for row in log.rows for name in row.values} == {"loss"}
 
 
+@pytest.mark.parametrize("behind", [1, 3, 5])
+def test_ranks_that_draw_the_same_bar_and_do_not_keep_step_are_no_restart(
+    tmp_path: Path, behind: int
+) -> None:
+    one = [state for epoch in range(3) for state in bars(epoch, 50).split("\r")]
+    both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
+    log = log_of(tmp_path, "\r".join(state for pair in both for state in pair))
+    assert (log.restarts, len(log.rows)) == (0, 150)
+    again = log_of(tmp_path, "\r".join(one[:80]), "\r".join(one[51:]))
+    assert (again.restarts, len(again.rows)) == (1, 150)
+
+
+def test_epochs_that_were_evaluated_to_the_last_are_finished(tmp_path: Path) -> None:
+    lines = [f"Epoch {epoch}/3 loss=0.5 val_loss=0.75" for epoch in (1, 2, 3)]
+    assert analyze(log_of(tmp_path, *lines)).progress.finished
+    assert not analyze(log_of(tmp_path, *lines[:2], "Epoch 3/3 loss=0.5")).progress.finished
+
+
+def test_no_iteration_is_beyond_the_length_of_an_epoch(tmp_path: Path) -> None:
+    lines = [f"(step {step}, epoch {1 + step // 50}) - loss: 0.5" for step in range(10, 110, 10)]
+    log = log_of(tmp_path, *lines)
+    assert max(row.iteration for row in log.rows) == log.iters_per_epoch
+
+
+def test_an_end_that_lightning_tells_and_epochs_from_0_to_one_less(tmp_path: Path) -> None:
+    text = (
+        "".join(f"{bars(epoch)}\n" for epoch in range(3)) + "`Trainer.fit` stopped: `max_epochs=3` reached.\n"
+    )
+    assert analyze(log_of(tmp_path, text)).progress.finished
+    rich = [
+        f"Epoch {epoch}/2  ━━━━ {at}/4 0:00:02 • 0:00:01 loss: 0.5" for epoch in range(3) for at in range(5)
+    ]
+    log = log_of(tmp_path, *rich)
+    assert (log.max_epochs, log.iters_per_epoch, of_phase(log, "train")[-1][:2]) == (3, 4, (3, 4))
+    assert log_of(tmp_path, *rich[:10]).max_epochs == 2  # who knows?
+
+
 def test_a_failure_right_behind_a_bar_is_its_end(tmp_path: Path) -> None:
     text = f'{bars(1)}\n{bars(2)}Traceback (most recent call last):\n  File "t.py", line 3, in <module>\nValueError: no such class'
     assert [marker.text for marker in log_of(tmp_path, text).markers] == ["ValueError: no such class"]

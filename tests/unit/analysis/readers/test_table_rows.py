@@ -231,6 +231,41 @@ def test_a_bar_that_stands_still_counts_no_steps(tmp_path):
     assert [step for _, _, step, _ in rows(log_of(tmp_path, bar(50000, 50000) + text))] == [1, 2, 3]
 
 
+def test_numbers_in_quotes_are_numbers(tmp_path):
+    """Hugging Face's Trainer prints them from version 5 on."""
+    text = "".join(
+        f"{{'loss': '{3 - n / 10}', 'learning_rate': '5e-05', 'epoch': '{n / 2}'}}\n" for n in (1, 2, 3)
+    )
+    assert [x["loss"] for *_, x in rows(log_of(tmp_path, text))] == [2.9, 2.8, 2.7]
+
+
+def test_rows_in_bulk_behind_a_bar_are_placed_by_their_epochs(tmp_path):
+    """Where the standard output is a file, they come later than the bar, which is an error output's."""
+    printed = [f"{{'loss': {9 / n}, 'epoch': {n / 5}}}\n" for n in range(1, 11)]
+    text = "".join(
+        [bar(40, 100), *printed[:5], bar(70, 100), *printed[5:], bar(100, 100).replace("|###   |", "")]
+    )
+    log = log_of(tmp_path, text)
+    assert [step for _, _, step, _ in rows(log)] == [*range(10, 101, 10)]
+    assert log.iters_per_epoch == 100
+    cut = log_of(tmp_path, text.partition("100%")[0])
+    assert [step for _, _, step, _ in rows(cut)] == [*range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("between", "steps"), [("", [3, 4]), ("{'train_runtime': 9, 'train_loss': 2, 'epoch': 2}\n", [1, 2])]
+)
+def test_rows_that_nothing_counts_and_that_go_back_are_of_another_start(tmp_path, between, steps):
+    """From the same epoch on; after the end of a training, of another one."""
+
+    def text(*epochs):
+        return "".join(f"{{'loss': {3 - at}, 'epoch': {at}}}\n" for at in epochs)
+
+    log = log_of(tmp_path, text(0.5, 1.0, 1.5, 2.0) + between + text(1.5, 1.75))
+    assert log.segments == 2
+    assert [row.step for row in log.rows if row.segment == 1] == steps
+
+
 ERROR = 'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nRuntimeError: CUDA error\n'
 
 

@@ -21,7 +21,7 @@ SUM = "sum of losses"  # a total that no log has: what is logged adds up to it
 _TOTALS = ("loss", "total_loss", "train_loss", "training_loss", "loss_total")
 _LOSS = re.compile(r"loss(?!_?scal)", re.IGNORECASE)  # the scale of a loss scaler is none
 _ADVERSARIAL = re.compile(
-    r"(.*[\W_])?(gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value[\W_]?loss"
+    r"(.*[\W_])?(gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value[\W_]?loss|fm|loss_feat"
     r"|[gd][\W_]?loss|loss[\W_]?[gd])([\W_].*)?|(.*/)?[gd][\W_].*",
     re.IGNORECASE,
 )

@@ -17,7 +17,8 @@ _BAR = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(
-    r"%(?:\|[^|]{0,500}\|)? +[\d.]{1,12}\w{0,2}/[\d.]{1,12}\w{0,2} \[\d[\d:]{0,12}<[^\]]{0,2000}\](?=\s*\S)"
+    r"(?:%(?:\|[^|]{0,500}\|)?|\| +\|) +[\d.]{1,12}\w{0,2}/(?:[\d.]{1,12}\w{0,2}|\?)"
+    r" \[\d[\d:]{0,12}<[^\]]{0,2000}\](?=\s*\S)"
 )
 _NUMBER = re.compile(r", ?([A-Za-z_][^\s=,]*)=([^\s,\]]+)(?=[,\]])")
 
@@ -37,7 +38,7 @@ class Bar:
 
 def parts(line: str) -> Iterator[str]:
     """The state of any bar, and what was printed behind it: a bar ends no line."""
-    if "%" in line and (end := _END.search(line)):
+    if ("%" in line or "/? [" in line) and (end := _END.search(line)):
         yield f"{line[: end.end()]}\r"
         line = line[end.end() :]
     yield line

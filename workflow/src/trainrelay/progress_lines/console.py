@@ -22,11 +22,13 @@ _SIGN = re.compile(
     r"|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
 )
 _BEGIN = 400  # characters
-_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one with a decimal comma
+_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w./#-]|:(?! {{1,4}}\d{{1,3}}%)|,\d)"  # nor half of `0,52`
 # Dates, times, places in code, and what is counted otherwise: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
-    r"(?<![\w@])(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
-    r"|\bcuda:\d|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))|\.py:\d{1,6}"
+    r"(?<![\w@])(?:\d{1,4}[-/]\d{1,4}(?:[-/]\d{1,4}[ T_]{1,3}|[ T_]{1,3}(?=\d\d:)))?\d{1,6}:\d\d(?::\d\d)?"
+    r"(?:[.,]\d{1,9})?|\bcuda:\d|:(?<!poch:)(?<!tep:)(?<!ter:)(?<!atch:)\d{1,6}"
+    r"(?:(?=\) [A-Z]|\]| - |\s{1,9}(?:[\w.]{1,60}:\d{1,6}\s{1,9})?(?:DEBUG|INFO|WARN))|:\w{1,60}(?=\]))"
+    r"|\.py:\d{1,6}|[Ss]teps: {1,3}\d{1,3}%|(?:it/s|s/it)"
     r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})"
 )
 
@@ -42,7 +44,7 @@ _OTHER = ("per", "max", "min", "best", "last", "every", "each", "total", "number
 _EPOCH = re.compile(
     "".join(f"(?<!{words} )" for words in _OTHER)
     + rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}|(?P<before>\d{{1,9}})epoch(?=\W)"
-    r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[))",
+    r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[)|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
     re.IGNORECASE,
 )
 _ITER = re.compile(
@@ -52,7 +54,9 @@ _ITER = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
-_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s(?!\s)")  # `490 | loss 5.75`, and no line of code
+# `490 | loss 5.75`, and no line of code; `writer.py:4] [490] loss=5.75`; `loss: 5.75  [  64/900]`, and bars
+_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s(?!\s)|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)")
+_BEHIND = re.compile(r"(?:\[ {0,9}|%\|[^|]{0,500}\| )(\d{1,9})/ {0,9}(\d{1,9})(?:\]\s*\Z| \[)")
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
@@ -79,15 +83,16 @@ _ASIDE = re.compile(
 _RESUMED = re.compile(r"\b(?:resum|restor|reload)(?:ed|ing)\b|\bloaded\b", re.IGNORECASE)
 # Before a place: that it is another's, or what may be without a sign between.
 _OF_ANOTHER = re.compile(
-    r"\b(?:best|previous|last|start\w*|initial|warm|args?|arguments|conf\w*|options?|h\w*params?|schedul\w*|state)(?:\b|_)",
+    r"\b(?:best|previous|last|start(?!ing \Z)\w*|initial|warm|args?|arguments|conf\w*|options?|h\w*params?"
+    r"|schedul\w*|state)(?:\b|_)",
     re.IGNORECASE,
 )
 _BEFORE_PLACE = re.compile(
-    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|the)|.*[^A-Za-z]|"
+    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|completed|starting|the)|.*[^A-Za-z]|"
 )
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
-    r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|v_num|images|labels|targets|instances)$",
+    r"|frames|^dt(?:_|$)|_pid$|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|v_num|images|labels|targets|instances)$",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
@@ -98,6 +103,10 @@ _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
+_BEGUN = re.compile(r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)")  # a bar: nothing is done yet
+_STEPS = re.compile(r"(?:training )?steps: {1,3}\d", re.IGNORECASE)  # kohya's bar, of all epochs
+_EPOCHS = {"epoch", "epochs"}
+_REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
@@ -133,18 +142,23 @@ class ConsoleReader(LineReader):
         says = _SIGN.search(line[:_BEGIN].lower())
         if (says or self._names) and (found := self._columns(line)):
             return found
-        if not says and not (self._place and _BELOW.match(line)):
+        of_all = self._all_iters is None and _STEPS.match(line)
+        if of_all or not (says or (self._place and _BELOW.match(line))):
             self._place = {}
             return {}
+        begun = " 0/" in line and _BEGUN.search(line)
+        reached = "max_epochs=" in line and _REACHED.search(line)
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
         line = line.translate(_PLAIN) if '"' in line else line
-        return self._numbers_of(_ELSEWHERE.sub(" ", line))
+        said = {"epochs": reached[1]} if reached else self._numbers_of(_ELSEWHERE.sub(" ", line))
+        return {name: said[name] for name in _EPOCHS & said.keys()} if begun else said
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
         """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
         if self._all_iters is not None:
             return {}
-        numbers = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
+        every = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
+        numbers = dict(_of_step_or_epoch(every))
         shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
         new = shown if shown != self._shown and bar.done in (0, bar.total) else {}
         self._shown = shown or self._shown
@@ -183,11 +197,13 @@ class ConsoleReader(LineReader):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
         self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
+        if self._place and not pairs and _EVALUATES.search(line):  # counts the evaluation's batches
+            self._place = {"iter": str(self._iteration)} if self._all_iters is not None else {}
         of_epoch = self._all_iters is not None and "iters" in place and _BATCH.search(line)
         if of_epoch or _ASIDE.search(head) or _RESUMED.search(line):
             return {}
         if not pairs:
-            begun = () if "best" in head.lower() or "at  ; " in head else ("epoch", "epochs")
+            begun = () if "best" in head.lower() or "at  \1 " in head else ("epoch", "epochs")
             return {name: place[name] for name in begun if name in place}
         said: dict[str, object] = {**pairs}
         evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
@@ -204,7 +220,7 @@ class ConsoleReader(LineReader):
         alone = (
             (named or len(pairs) == 1)
             and _NOTHING.fullmatch(head)
-            and re.match("train|val|test", next(iter(pairs)))
+            and re.match(r"\W*(?:train|val|test)", head.lower() + next(iter(pairs)))
         )
         known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
@@ -222,9 +238,9 @@ _SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm", "xen
 
 def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], str]:
     """Where the training is; the numbers by their names, and means of some; what is before the first of them,
-    with NUL for a count."""
+    with NUL for a count and \\1 for an epoch."""
     epoch = _EPOCH.search(line)
-    rest = f"{line[: epoch.start()]} ; {line[epoch.end() :]}" if epoch else line
+    rest = f"{line[: epoch.start()]} \1 {line[epoch.end() :]}" if epoch else line
     counted = list(_ITER.finditer(rest))
     for found in reversed(counted):
         rest = f"{rest[: found.start()]} \0 {rest[found.end() :]}"
@@ -239,11 +255,11 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
         pairs["total_loss"] = pairs.pop("total")
     head = rest[:begin]
     fractions = _FRACTION.findall(
-        head, head.find(" ; ") + 1 if epoch else 0
+        head, head.find(" \1 ") + 1 if epoch else 0
     )  # `Fold 2/5, Epoch 1`: behind it
     place = dict[str, str]()
     if epoch:
-        place["epoch"] = epoch["epoch"] or epoch["before"] or epoch["bare"]
+        place["epoch"] = epoch["epoch"] or epoch["before"] or epoch["bare"] or epoch["tune"]
         place["epochs"] = epoch["epochs"] or ""
     elif len(fractions) > 1:
         place["epoch"], place["epochs"] = fractions.pop(0)
@@ -252,7 +268,9 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
     elif fractions:
         place["iter"], place["iters"] = fractions[0][0], fractions[0][1].replace("Unknown", "")
     elif not epoch and (first := _FIRST.match(rest)):
-        place["iter"] = first[1]
+        place["iter"] = first[1] or first[2]
+    elif (behind := _BEHIND.search(rest)) and (epoch or behind[0][0] == "["):
+        place["iter"], place["iters"] = behind.groups()
     both = {"data", "data_time"} & pairs.keys() and "time" in pairs  # of an iteration, then
     kept = {n: v for n, v in pairs.items() if not _is_aside(n) or (both and n in ("time", "data_time"))}
     means = {name: mean for name, mean in means.items() if name in kept}
@@ -274,6 +292,17 @@ def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
             own = _OWN_PHASE.match(name) or _is_aside(name)
             after = end
             yield name if own else prefix + name, value["value"], value["mean"], at
+
+
+def _of_step_or_epoch(numbers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Of Lightning's loss_step and loss_epoch the one that counts: of an evaluation the epoch's."""
+    for name, value in numbers.items():
+        base, _, what = name.rpartition("_")
+        other = {"step": f"{base}_epoch", "epoch": f"{base}_step"}.get(what)
+        if not other or not _is_known(base):
+            yield name, value
+        elif other not in numbers or (what == "epoch") == is_of_evaluation(name):
+            yield base, value
 
 
 @lru_cache(maxsize=4096)
@@ -298,7 +327,7 @@ def _is_aside(name: str) -> bool:
 
 def _is_of_another(head: str) -> bool:
     """Whether a place is none of this training, by what is before it, or in the middle of a sentence."""
-    before, *place = re.split("[;\0]", head, maxsplit=1)
+    before, *place = re.split("[\1\0]", head, maxsplit=1)
     goes_on = not _BEFORE_PLACE.fullmatch(before.rstrip().rpartition(" ")[2])
     return bool(place) and (goes_on or _OF_ANOTHER.search(before) is not None)
 

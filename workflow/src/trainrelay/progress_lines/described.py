@@ -23,7 +23,7 @@ from trainrelay.records import ITERATIONS
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # and moves of the cursor
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
     **{name: name for name in _COUNTS},
@@ -131,7 +131,7 @@ class LineReader:
     def numbers(self, line: str) -> dict[str, float]:
         """The numbers of the next line by their names, counts as `epoch`, `epochs`, `iter` and `iters`."""
         said = self._said(_COLOURS.sub("", line)) if len(line) <= self.line_limit else {}
-        return {name: number for name, text in said.items() if (number := _number(text)) is not None}
+        return {name: number for name, text in said.items() if (number := as_number(text)) is not None}
 
     def _said(self, line: str) -> Mapping[str, object]:
         """Names and values, as far as this form of line has them."""
@@ -167,8 +167,8 @@ class LineReader:
         if self._iters and iteration > self._iters:
             return (iteration - 1) % self._iters + 1
         if not self._bases:
-            self._origin = min(iteration, 1)
             self._resumed_at = iteration if epoch > 1 and not self._iters else 0
+            self._origin = min(iteration, 1) if self._resumed_at else iteration
         if self._resumed_at:  # within the epoch, or over the whole run? The second line tells.
             if (stride := iteration - self._resumed_at) == 0:
                 self._bases[epoch], self._iteration = iteration - self._origin, iteration
@@ -177,7 +177,8 @@ class LineReader:
             self._bases = dict.fromkeys(self._bases, begun)
             self._resumed_at = 0
         goes_on = bool(self._bases) and iteration > self._iteration and not self._iters
-        self._bases.setdefault(epoch, iteration - self._origin if goes_on else 0)
+        step = min(self._origin, iteration - self._iteration)
+        self._bases.setdefault(epoch, iteration - step if goes_on else 0)
         self._iteration = iteration
         return max(0, iteration - self._bases[epoch])
 
@@ -211,7 +212,7 @@ class RowReader(LineReader):
         if (found := row_object(line)) is None:
             names = column_names(line)
             if not _COLUMNS.keys().isdisjoint(map(str.lower, names)) and all(
-                _number(name) is None for name in names
+                as_number(name) is None for name in names
             ):
                 self._names, self._separator = names, _separator(line)
             elif len(cells := _cells(line, self._separator)) == len(self._names):
@@ -268,7 +269,7 @@ def _cells(line: str, separator: str) -> list[str]:
     return [cell.strip().replace(",", "." if separator == ";" else ",") for cell in cells]
 
 
-def _number(said: object) -> float | None:
+def as_number(said: object) -> float | None:
     try:
         return None if isinstance(said, bool) else float(said)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -60,6 +60,7 @@ SPIKE_LINES, SPIKE_PART = 5, 0.05  # in a row, and of all of them; more are a hu
 SPIKE_SPREAD = 10.0  # times the median distance from that median
 MANY_SPIKES = 3  # one or two are worth a note only
 SPIKE_SHARE = 0.01  # of all lines, from which on they are no rare batches
+SPIKE_TINY = 0.01  # of the first values: near zero a loss doubles easily
 SPIKE_HIGH = 10.0  # times what is usual: many of them are no rare batches either
 
 
@@ -327,7 +328,8 @@ def spikes(case: Case) -> Iterator[Finding]:
     at = max(found, key=lambda one: column.values[one] / found[one])
     value, usual, where = column.values[at], found[at], case.where(column.rows[at])
     often = len(found) >= SPIKE_SHARE * len(case.train) or value >= SPIKE_HIGH * usual
-    alarming = value >= SPIKE_BLOWN * usual or (len(found) >= MANY_SPIKES and often)
+    tiny = value < SPIKE_TINY * median(finite(column.values)[:SPIKE_FEWEST])
+    alarming = value >= SPIKE_BLOWN * usual or (len(found) >= MANY_SPIKES and often and not tiny)
     yield Finding(
         "spikes",
         "warning" if alarming else "info",
