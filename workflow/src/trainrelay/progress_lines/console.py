@@ -18,11 +18,11 @@ from trainrelay.progress_lines.described import LineReader, is_of_evaluation, tr
 NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
 # In lower case, it is in the first characters of each line that says something: most need no further look.
 _SIGN = re.compile(
-    r"(?:epoch|loss|step|ite|batch|update| \* )\D{0,25}?(?:\d|nan|inf)|(?:epoch|class)\s\s"
-    r"|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
+    r"(?:epoch|loss|step|ite|batch|update|accuracy|avg, |m(?:ap|iou)| \* )\D{0,25}?(?:\d|nan|inf)"
+    r"|(?:epoch|class)\s\s|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
 )
 _BEGIN = 400  # characters
-_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one with a decimal comma
+_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w./#-]|:\S|,\d)"  # nor half of one with a decimal comma
 # Dates, times, places in code, and what is counted otherwise: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
     r"(?<![\w@])(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
@@ -34,7 +34,7 @@ _ELSEWHERE = re.compile(
 def _counted(name: str) -> str:
     return (
         rf"\W{{0,20}}?(?:\d{{1,9}}-)?(?P<{name}>\d{{1,3}}(?:,\d{{3}})+|\d{{1,9}})"
-        rf"(?:\s?(?:/|of)\s{{0,9}}(?P<{name}s>\d{{1,9}}))?(?![\w.%])"
+        rf"(?:\]?\s?(?:/|of)\s{{0,9}}\[?(?P<{name}s>\d{{1,9}}))?(?![\w.%])"
     )
 
 
@@ -62,12 +62,15 @@ _VALUE = re.compile(
 _NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
 _GAP = 100  # characters before a number in which its name is
 _KNOWN = re.compile(
-    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)",
+    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|\w*dice|m(?:AP|IoU)|gnorm|grad_norm)",
     re.IGNORECASE,
 )
-_LOSS = re.compile(r"loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
-_MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
-_EVALUATED = r"(?<!/)\b(?:val|valid|validation|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
+_LOSS = re.compile(
+    r"loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean|reward|return(?!ed|_code)",
+    re.IGNORECASE,
+)
+_MEASURE = re.compile(r"psnr|ssim|dice|mAP|mIoU", re.IGNORECASE)
+_EVALUATED = r"(?<!/)\b(?:vali?|valid|validat\w{1,4}|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
 _EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{_EVALUATED}", re.IGNORECASE)
 _PHASE = re.compile(rf"\b(train|training)\b|{_EVALUATED}", re.IGNORECASE)
 _OWN_PHASE = re.compile(r"(?:train|val|dev|test|eval)[a-z]{0,9}[_/.-]|lr|grad_norm", re.IGNORECASE)
@@ -83,21 +86,26 @@ _OF_ANOTHER = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_PLACE = re.compile(
-    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|the)|.*[^A-Za-z]|"
+    rf"(?:.*[^A-Za-z])?(?:[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|the"
+    rf"|{_EVALUATED})|)"
 )
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
-    r"|frames|^dt(?:_|$)|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|v_num|images|labels|targets|instances)$",
+    r"|frames|^dt(?:_|$)|wall$|computation|^(?:collection|total_steps|ups|n_updates|iterations|train|val|valid|test|epochs|steps|update|v_num|images|labels|targets|instances)$",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
-    r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and", re.IGNORECASE
+    r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and|is", re.IGNORECASE
 )
 _WORD = re.compile(r"[A-Za-z]{2}")
 _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
-_NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"(?:.*\b(?:INFO|DEBUG)\b)?\W*+(?:(?:train|val|test)\w{0,9}(?: \w{1,20})?)?\W*+", re.IGNORECASE
+)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
+_DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
+_OWN_BAR = re.compile(r"(?i)\b((?:train|val|test|eval)[\w ]{0,20}): {1,9}\d{1,3}%(?=\|)")
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
@@ -116,8 +124,10 @@ class ConsoleReader(LineReader):
         self._names: list[str] = []  # of the table's columns
         self._one_more = False  # YOLO: of 50 epochs, from 0/49 to 49/49
         self._block: dict[str, str] = {}  # a table between rules
+        self._whole = ""  # iterations of an epoch, where a line names both
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
         self._shown: dict[str, str] = {}  # of an evaluation, by a bar
+        self._scores: list[str] = []  # what Detectron2 names before it copies their values
 
     def _said(self, line: str) -> Mapping[str, object]:
         if bar := training_bar(line):
@@ -134,11 +144,22 @@ class ConsoleReader(LineReader):
         if (says or self._names) and (found := self._columns(line)):
             return found
         if not says and not (self._place and _BELOW.match(line)):
-            self._place = {}
+            self._place = {} if line.strip() else self._place
             return {}
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
+        line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
+        line = _OWN_BAR.sub(r"\1", line).replace(" - ", ": ") if "%|" in line else line
         line = line.translate(_PLAIN) if '"' in line else line
         return self._numbers_of(_ELSEWHERE.sub(" ", line))
+
+    def _copied(self, said: str) -> Mapping[str, object]:
+        """Detectron2's scores, in a line of the task, one of names and one of numbers."""
+        cells = said.split(",")
+        if all(map(_is_number, cells)):
+            return {f"val_{name}": value for name, value in zip(self._scores, cells, strict=False)}
+        task = self._scores[0].partition("/")[0] if self._scores else ""
+        self._scores = [said.removeprefix("Task: ")] if ": " in said else [f"{task}/{name}" for name in cells]
+        return {}
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
         """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
@@ -156,6 +177,8 @@ class ConsoleReader(LineReader):
 
     def _columns(self, line: str) -> Mapping[str, object]:
         """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""
+        if "copypaste: " in line:
+            return self._copied(line.partition("copypaste: ")[2].strip())
         if not (begin := _COLUMN.search(line, 0, _BEGIN)):
             return {}
         table = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0]
@@ -179,10 +202,12 @@ class ConsoleReader(LineReader):
     def _numbers_of(self, line: str) -> Mapping[str, object]:
         place, pairs, means, head = _parts(line)
         counts = "iter" in place and "\0" in head
-        if self._place and not counts and "epoch" not in place and _BELOW.match(line):
+        below = self._place and "epoch" not in place and _BELOW.match(line)
+        if below and not (counts and (pairs or place["iters"])):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
-        self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
+        alone = place.get("iters") and not pairs and not _WORD.search(head.rpartition("\0")[2])
+        self._place = place if counts and (named or alone) else {}
         of_epoch = self._all_iters is not None and "iters" in place and _BATCH.search(line)
         if of_epoch or _ASIDE.search(head) or _RESUMED.search(line):
             return {}
@@ -201,16 +226,21 @@ class ConsoleReader(LineReader):
             place = {} if of else place
         elif self._all_iters and ("epoch" in place or 0 < int(place.get("iters") or 0) < self._all_iters):
             return {}  # of an epoch, perhaps
-        alone = (
+        placed = evaluates or {"epoch", "iter"} <= place.keys() or ("iter" in place and "lr" in pairs)
+        known = place and (named or (placed and len(_WORD.findall(head)) < _PROSE))
+        of_phase = not known and (
             (named or len(pairs) == 1)
-            and _NOTHING.fullmatch(head)
             and re.match("train|val|test", next(iter(pairs)))
+            and _NOTHING.fullmatch(head)
         )
-        known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
         if self._all_iters is not None and {"train_loss", "val_loss"} <= said.keys():
             del said["train_loss"]  # of an evaluation (nanoGPT)
-        here = (known or alone or score) and not _is_of_another(head)
+        # An evaluation's: the training's lines name their epoch, and another length.
+        other = self._whole and "epoch" not in place and place.get("iters") not in (None, "", self._whole)
+        here = (known or of_phase or score) and not (other or _is_of_another(head))
+        if here and "epoch" in place and not evaluates:
+            self._whole = place.get("iters") or self._whole
         return {**said, **place} if here else {}
 
 
@@ -269,9 +299,10 @@ def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
         if found and (value["sign"] or _is_known(found[0])):
             at = begin + found.end() - len(found[0].split()[-1])
             name = _named(found[0])
-            phases = _PHASE.findall(line, after, value.start()) if after else []
+            aside = _is_aside(name)  # `val=0.5 loss=1.5`: the name of a number, and no phase
+            phases = _PHASE.findall(line, after, at if aside else value.start()) if after else []
             prefix = ("" if phases[-1] else "val_") if phases else prefix
-            own = _OWN_PHASE.match(name) or _is_aside(name)
+            own = aside or _OWN_PHASE.match(name)
             after = end
             yield name if own else prefix + name, value["value"], value["mean"], at
 

@@ -38,7 +38,8 @@ _NO_METRIC = re.compile(
 _BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
 _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
 _EVALUATION = re.compile(
-    r"^(?:val|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$",
+    r"^(?:vali?|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$"
+    r"|^(?=(?:bbox|segm|keypoints|box_proposals)/A[PR])",  # Detectron2's
     re.IGNORECASE,
 )
 _TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORECASE)
@@ -69,7 +70,8 @@ class LineSeen:
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of training and those of evaluation, without the words that say so."""
-    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if is_of_evaluation(n)}
+    after = sorted(numbers.items(), key=lambda one: one[0].lower().startswith("val"))  # more than a test is
+    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in after if is_of_evaluation(n)}
     trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not is_of_evaluation(n)}
     return trained, evaluated
 

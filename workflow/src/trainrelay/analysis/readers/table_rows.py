@@ -29,7 +29,7 @@ Numbers = Mapping[str, float]
 _COUNT = re.compile(r"epoch|(?:(?:trainer/)?global_)?step|_step|current_steps|iter|iteration", re.IGNORECASE)
 _HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
 _METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
-_COLUMN = re.compile(r"[A-Za-z_][\w./@()%-]*(?: [\w./@()%-]+){0,3}")
+_COLUMN = re.compile(r"[A-Za-z_](?:[\w./@()%-]|:(?=\d))*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
 _BAR = re.compile(r"\s*\d{1,3}%\|[^|]{0,500}\| *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's, of all steps
 _MOST = 10**12  # iterations; more, or no number, are a mistake
