@@ -133,6 +133,12 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
         (["[3/90][4/9] loss_a: 0.5, total: 1.5"], (3, 4, 9), {"loss_a": 0.5, "total_loss": 1.5}),
         (["INFO:root:[Epoch 3] train=0.5 val=0.25 loss=1.5 time: 16.5"], (3, None, None), {"loss": 1.5}),
         (["Epoch[003] Batch [49]/[60]\tSpeed: 9.5 samples/sec\t loss=2.5"], (3, 49, 60), {"loss": 2.5}),
+        (
+            ["Epoch 1, Step 25, avg loss so far is 0.5, current acc is 0.25"],
+            (1, 25, None),
+            {"loss": 0.5, "acc": 0.25},
+        ),
+        (["Epoch[3] Iteration[5/9] Loss: 1.5, Base Lr: 3.5e-05"], (3, 5, 9), {"loss": 1.5, "lr": 3.5e-05}),
         (["epoch: 3,  loss is: 0.5, acc is: 0.25"], (3, None, None), {"loss": 0.5, "acc": 0.25}),
         (
             [

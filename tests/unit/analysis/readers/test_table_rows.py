@@ -81,6 +81,15 @@ def test_lightnings_rows_of_one_step_are_one(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("index", ["", ",", "0,"])
+def test_a_history_that_was_written_to_a_table_has_a_row_per_epoch(tmp_path, index):
+    head = index.replace("0", "")
+    log = log_of(tmp_path, f"{head}loss,val_loss\n{index}0.5,0.75\n{index}0.25,0.5\n")
+    assert [(phase, epoch, values["loss"]) for phase, epoch, _, values in rows(log)] == [
+        *(("train", 1, 0.5), ("val", 1, 0.75), ("train", 2, 0.25), ("val", 2, 0.5))
+    ]
+
+
 def test_thresholds_are_parts_of_a_name(tmp_path):
     """YOLOv5's results.csv."""
     head = "      epoch,   train/box_loss,  metrics/mAP_0.5, metrics/mAP_0.5:0.95,      x/lr0"

@@ -105,6 +105,7 @@ _NOTHING = re.compile(
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
 _DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
+_IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
 _OWN_BAR = re.compile(r"(?i)\b((?:train|val|test|eval)[\w ]{0,20}): {1,9}\d{1,3}%(?=\|)")
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
@@ -149,6 +150,7 @@ class ConsoleReader(LineReader):
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
         line = _OWN_BAR.sub(r"\1", line).replace(" - ", ": ") if "%|" in line else line
+        line = _IS.sub(r"\1:", line) if " is " in line else line
         line = line.translate(_PLAIN) if '"' in line else line
         return self._numbers_of(_ELSEWHERE.sub(" ", line))
 
@@ -247,7 +249,13 @@ class ConsoleReader(LineReader):
 _PLAIN = str.maketrans("{}", "  ", "\"'")
 
 
-_SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm", "xent": "xent_loss"}
+_SAME = {
+    "learning_rate": "lr",
+    "learningrate": "lr",
+    "base_lr": "lr",
+    "gnorm": "grad_norm",
+    "xent": "xent_loss",
+}
 
 
 def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], str]:

@@ -24,6 +24,7 @@ LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+HISTORY = {"loss", "val_loss"}  # of a table of Keras's history: a row per epoch, which nothing counts
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
     **{name: name for name in _COUNTS},
@@ -212,9 +213,8 @@ class RowReader(LineReader):
     def _said(self, line: str) -> Mapping[str, object]:
         if (found := row_object(line)) is None:
             names = column_names(line)
-            if not _COLUMNS.keys().isdisjoint(map(str.lower, names)) and all(
-                _number(name) is None for name in names
-            ):
+            counts = not _COLUMNS.keys().isdisjoint(map(str.lower, names))
+            if (counts or set(names) >= HISTORY) and all(_number(name) is None for name in names):
                 self._names, self._separator = names, _separator(line)
             elif len(cells := _cells(line, self._separator)) == len(self._names):
                 found = dict(zip(self._names, cells, strict=True))

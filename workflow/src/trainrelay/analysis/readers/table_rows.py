@@ -18,6 +18,7 @@ from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.progress_lines.described import (
+    HISTORY,
     RowReader,
     column_names,
     row_object,
@@ -51,7 +52,8 @@ class TableRows(Format):
         else:
             names = column_names(line)
             names = names if len(names) > 1 and all(map(_COLUMN.fullmatch, names[not names[0] :])) else []
-        return any(map(_COUNT.fullmatch, names)) and any(map(_METRIC.search, names))
+        counts = any(map(_COUNT.fullmatch, names)) or set(names) >= HISTORY
+        return counts and any(map(_METRIC.search, names))
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells what its iterations count."""
@@ -76,6 +78,9 @@ class TableRows(Format):
         ):
             for number, row in enumerate(rows, 1):  # nothing counts them
                 row |= {"iter": number, "iters": 0}
+        if not any({"epoch", "iter"} & row.keys() for row in rows):
+            for number, row in enumerate(rows, 1):  # Keras's history
+                row["epoch"] = number
         if _counts_on(rows):
             lengths = (row.get("iters", 0) for row in rows)
             most = int(max((length for length in lengths if length < _MOST), default=0))
