@@ -170,6 +170,33 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
         ),
         (["2|7|Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"], (2, 5, 15), {"loss": 0.5}),
         (["Epoch 1: 100%|####| 9/9 [00:01<00:00, 2.0it/s, loss_epoch=0.75]"], (1, 9, 9), {"loss": 0.75}),
+        (["INFO:root:[Epoch 3] train=0.5 val=0.25 loss=1.5 time: 16.5"], (3, None, None), {"loss": 1.5}),
+        (["Epoch[003] Batch [49]/[60]\tSpeed: 9.5 samples/sec\t loss=2.5"], (3, 49, 60), {"loss": 2.5}),
+        (
+            ["Epoch 1, Step 25, avg loss so far is 0.5, current acc is 0.25"],
+            (1, 25, None),
+            {"loss": 0.5, "acc": 0.25},
+        ),
+        (["Epoch[3] Iteration[5/9] Loss: 1.5, Base Lr: 3.5e-05"], (3, 5, 9), {"loss": 1.5, "lr": 3.5e-05}),
+        (["epoch: 3,  loss is: 0.5, acc is: 0.25"], (3, None, None), {"loss": 0.5, "acc": 0.25}),
+        (
+            [
+                "Epoch: 3",
+                "train: 100%|####| 46/46 [00:12<00:00, 3.5it/s, dice_loss - 0.25, iou_score - 0.75]",
+            ],
+            (3, 46, 46),
+            {"dice_loss": 0.25, "iou_score": 0.75},
+        ),
+        (
+            [f"{LEVEL}**** Epoch 3 (3/9) ****", f"{LEVEL}Training mean loss: 0.5"],
+            (3, None, None),
+            {"loss": 0.5},
+        ),
+        (
+            [f"{LEVEL}Epoch 3 (3/9):", f"{LEVEL}Train Instance Accuracy: 0.75"],
+            (3, None, None),
+            {"instance_accuracy": 0.75},
+        ),
     ],
 )
 def test_lines_that_name_an_epoch(
@@ -203,6 +230,12 @@ def test_no_number_is_read_however_it_is_written(no_number: str) -> None:
             {"loss": 0.75, "cer": 0.25, "wer": 0.5},
         ),
         ("epoch 3 loss 0.5, dev loss 0.75", {"loss": 0.5}, {"loss": 0.75}),
+        ("epoch 3, train loss: 0.5, test loss: 0.75: 100%|####| 5/5", {"loss": 0.5}, {"loss": 0.75}),
+        (
+            "Epoch: 3, Steps: 9 | Train Loss: 0.25 Vali Loss: 0.5 Test Loss: 0.75",
+            {"loss": 0.25},
+            {"loss": 0.5},
+        ),
         (
             "Epoch 3 | train loss 0.5 acc 0.125 | test loss 0.75 acc 0.25 | lr 0.1",
             {"loss": 0.5, "acc": 0.125, "lr": 0.1},
@@ -248,6 +281,16 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
         (["INFO:tensorflow:global step 7: loss = nan (2.3 sec/step)"], 7, {"loss": math.nan}),
         ([f"{LEVEL}step:  4  loss:  7.5  memory: 66.9GiB(37.5%)  tps: 10,050"], 4, {"loss": 7.5}),
         ([" iteration      122/  250000 | global batch size:  1024 | lm loss: 2.5E+00 | number of nan iterations:   0 |"], 122, {"lm_loss": 2.5}),
+        (["I0102 03:04:05.678901  9167 sgd_solver.cpp:106] Iteration 180, lr = 0.5"], 180, {"lr": 0.5}),
+        ([" 180: 6.25, 6.5 avg loss, 0.001 rate, 0.9 seconds, 11520 images, 1.25 hours left"], 180, {"loss": 6.5, "lr": 0.001}),
+        (["180: 6.25, 6.5 avg, 0.001000 rate, 0.081498 seconds, 180 images"], 180, {"loss": 6.5, "lr": 0.001}),
+        (["Training progress:  23%|##   | 7000/30000 [01:45<04:24, 86.86it/s, Loss=0.25]"], 7000, {"loss": 0.25}),
+        (["[step=18] return=1.5 length=3.0"], 18, {"return": 1.5, "length": 3}),
+        (
+            ["     \x1b[1m Learning iteration 8/40 \x1b[0m     ", "", "    Total steps: 4096", "    Mean reward: 17.5"],
+            8,
+            {"reward": 17.5},
+        ),
         (["490 | loss 5.5 | lr 4.0e-05 | 80.7ms"], 490, {"loss": 5.5, "lr": 4.0e-05}),
         (["[2031-01-02 03:04:05,678 INFO] Step 50/900; acc:  31.5; xent: 4.5; 50/2 tok/s;   66 sec"], 50, {"acc": 31.5, "xent_loss": 4.5}),
         (
@@ -334,6 +377,12 @@ def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sig
         ("Test set: Average loss: 0.5, Accuracy: 98/100 (98%)", {"loss": 0.5}),
         (" 40/40 [====] - 5s 7us/step - loss: 0.5 - val_loss: 0.75", {"loss": 0.75}),
         (" Loss: 13.5  Iterations:   9/40  ValLoss:12.5", {"loss": 12.5}),
+        ("[Epoch 3] validation: err-top1=0.5 err-top5=0.25", {"err-top1": 0.5, "err-top5": 0.25}),
+        ("INFO:root:Evaluation Epoch 3 - Average Loss: 3.5, Average Accuracy: 0.5", {"loss": 3.5, "accuracy": 0.5}),
+        ("current epoch: 3 current mean dice: 0.75", {"dice": 0.75}),
+        (f"{LEVEL}Test Instance Accuracy: 0.5, Class Accuracy: 0.25", {"instance_accuracy": 0.5, "class_accuracy": 0.25}),
+        ("mAP=0.75", {"mAP": 0.75}),
+        ("valid: 100%|####| 9/9 [00:03<00:00, 3.5it/s, dice_loss - 0.5]", {"dice_loss": 0.5}),
     ],
 )  # fmt: skip
 def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
@@ -497,6 +546,34 @@ def test_no_line_stalls_the_reader(unit: str) -> None:
         begun_s = time.process_time()
         reader.line((begin + unit * 4000)[:3999])
         assert time.process_time() - begun_s < 0.2, begin
+
+
+def test_batches_of_an_evaluation_that_nothing_calls_one() -> None:
+    """Lines of the training name their epoch."""
+    seen = last("[Epoch 3 Batch 80/82] loss=0.5, lr=0.1", "[Batch 10/35] loss=0.75, acc:0.5")
+    assert seen is None
+    assert last("[Epoch 3 Batch 80/82] loss=0.5, lr=0.1", "[Batch 81/82] loss=0.25")
+
+
+def test_a_step_of_another_program_has_no_numbers_below_it() -> None:
+    assert last("Step 3/40 : RUN make test", "  Tests: 9 passed, accuracy: 90.5", iters=0) is None
+
+
+def test_scores_that_detectron2_copies() -> None:
+    said = "[01/02 03:04:05 d2.evaluation.testing]: copypaste: "
+    seen = last(
+        "[01/02 03:04:05 events]: iter: 19  total_loss: 1.5  time: 0.25  data_time: 0.125",
+        *(
+            f"{said}{cells}"
+            for cells in ("Task: bbox", "AP,AP50", "1.5,2.5", "Task: segm", "AP,APs", "0.5,nan")
+        ),
+        iters=0,
+    )
+    assert seen
+    assert (seen.iteration, dict(seen.evaluated)) == (
+        19,
+        pytest.approx({"segm/AP": 0.5, "segm/APs": math.nan}, nan_ok=True),
+    )
 
 
 def test_a_config_is_no_training() -> None:

@@ -47,6 +47,18 @@ def test_folds_and_words_for_an_evaluation_within_a_line(tmp_path: Path) -> None
     assert rows == {"train": [(1, 0.5)] * 3 + [(2, 0.5)] * 3, "val": [(1, 0.75), (2, 0.75)]}
 
 
+def test_an_accuracy_called_train_makes_no_summary_of_a_line(tmp_path: Path) -> None:
+    lines = (f"INFO:root:[Epoch {epoch}] train=0.5 val=0.25 loss=1.5 time: 9.5" for epoch in range(3))
+    assert [(row.phase, row.epoch, dict(row.values)) for row in log_of(tmp_path, *lines).rows] == [
+        ("train", epoch, {"loss": 1.5}) for epoch in (1, 2, 3)
+    ]
+
+
+def test_of_a_training_that_counts_iterations_no_epoch_is_said(tmp_path: Path) -> None:
+    log = log_of(tmp_path, *(f"step {step}: loss 2.5" for step in range(5)))
+    assert not log.setup
+
+
 def bars(epoch: int, length: int = 4, shown: str = ", loss=0.5") -> str:
     """As tqdm writes them, each over the one before; nothing is shown before the first step."""
     states = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
+from trainrelay.analysis import analyze
 from trainrelay.analysis.readers import clean, read
 from trainrelay.errors import LogError, UnknownLogError
 
@@ -77,6 +79,37 @@ def test_lightnings_rows_of_one_step_are_one(tmp_path):
         ("val", 1, 50, {"loss": 8.5}),
         ("train", 1, 100, {"loss": 7.0}),
     ]
+
+
+@pytest.mark.parametrize("index", ["", ",", "0,"])
+def test_a_history_that_was_written_to_a_table_has_a_row_per_epoch(tmp_path, index):
+    head = index.replace("0", "")
+    log = log_of(tmp_path, f"{head}loss,val_loss\n{index}0.5,0.75\n{index}0.25,0.5\n")
+    assert [(phase, epoch, values["loss"]) for phase, epoch, _, values in rows(log)] == [
+        *(("train", 1, 0.5), ("val", 1, 0.75), ("train", 2, 0.25), ("val", 2, 0.5))
+    ]
+
+
+def test_thresholds_are_parts_of_a_name(tmp_path):
+    """YOLOv5's results.csv."""
+    head = "      epoch,   train/box_loss,  metrics/mAP_0.5, metrics/mAP_0.5:0.95,      x/lr0"
+    log = log_of(
+        tmp_path, f"{head}\n" + "".join(f"  {epoch},  0.5,  0.25,  0.125,  0.01\n" for epoch in (0, 1))
+    )
+    assert rows(log)[:2] == [
+        ("train", 1, 1, {"box_loss": 0.5, "x/lr0": 0.01}),
+        ("val", 1, 1, {"mAP_0.5": 0.25, "mAP_0.5:0.95": 0.125}),
+    ]
+
+
+def test_detectron2s_scores_are_of_an_evaluation_and_nan_where_there_are_no_objects(tmp_path):
+    step = {"iteration": 19, "total_loss": 1.5}
+    log = log_of(
+        tmp_path, lines(step, {**step, "iteration": 39, "bbox/AP": 9.5, "bbox/APs": math.nan, "segm/AP": 8.5})
+    )
+    assert rows(log)[2][0] == "val"
+    assert set(rows(log)[2][3]) == {"bbox/AP", "bbox/APs", "segm/AP"}
+    assert not [one for one in analyze(log).findings if one.severity != "info"]
 
 
 def test_steps_that_go_back_begin_a_segment(tmp_path):

@@ -18,11 +18,11 @@ from trainrelay.progress_lines.described import LineReader, is_of_evaluation, tr
 NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
 # In lower case, it is in the first characters of each line that says something: most need no further look.
 _SIGN = re.compile(
-    r"(?:epoch|loss|step|ite|batch|update| \* )\D{0,25}?(?:\d|nan|inf)|(?:epoch|class)\s\s"
-    r"|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
+    r"(?:epoch|loss|step|ite|batch|update|accuracy|avg, |m(?:ap|iou)| \* )\D{0,25}?(?:\d|nan|inf)"
+    r"|(?:epoch|class)\s\s|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
 )
 _BEGIN = 400  # characters
-_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w./#-]|:(?! {{1,4}}\d{{1,3}}%)|,\d)"  # nor half of `0,52`
+_NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w./#-]|:\S|,\d)"  # nor half of one with a decimal comma
 # Dates, times, places in code, and what is counted otherwise: their digits are no numbers of a training.
 _ELSEWHERE = re.compile(
     r"(?<![\w@])(?:\d{1,4}[-/]\d{1,4}(?:[-/]\d{1,4}[ T_]{1,3}|[ T_]{1,3}(?=\d\d:)))?\d{1,6}:\d\d(?::\d\d)?"
@@ -36,7 +36,7 @@ _ELSEWHERE = re.compile(
 def _counted(name: str) -> str:
     return (
         rf"\W{{0,20}}?(?:\d{{1,9}}-)?(?P<{name}>\d{{1,3}}(?:,\d{{3}})+|\d{{1,9}})"
-        rf"(?:\s?(?:/|of)\s{{0,9}}(?P<{name}s>\d{{1,9}}))?(?![\w.%])"
+        rf"(?:\]?\s?(?:/|of)\s{{0,9}}\[?(?P<{name}s>\d{{1,9}}))?(?![\w.%])"
     )
 
 
@@ -66,12 +66,15 @@ _VALUE = re.compile(
 _NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
 _GAP = 100  # characters before a number in which its name is
 _KNOWN = re.compile(
-    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|gnorm|grad_norm)",
+    r"(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|\w*dice|m(?:AP|IoU)|gnorm|grad_norm)",
     re.IGNORECASE,
 )
-_LOSS = re.compile(r"loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
-_MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
-_EVALUATED = r"(?<!/)\b(?:val|valid|validation|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
+_LOSS = re.compile(
+    r"loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean|reward|return(?!ed|_code)",
+    re.IGNORECASE,
+)
+_MEASURE = re.compile(r"psnr|ssim|dice|mAP|mIoU", re.IGNORECASE)
+_EVALUATED = r"(?<!/)\b(?:vali?|valid|validat\w{1,4}|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
 _EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{_EVALUATED}", re.IGNORECASE)
 _PHASE = re.compile(rf"\b(train|training)\b|{_EVALUATED}", re.IGNORECASE)
 _OWN_PHASE = re.compile(r"(?:train|val|dev|test|eval)[a-z]{0,9}[_/.-]|lr|grad_norm", re.IGNORECASE)
@@ -88,25 +91,31 @@ _OF_ANOTHER = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_PLACE = re.compile(
-    r"[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished|completed|starting|the)|.*[^A-Za-z]|"
+    rf"(?:.*[^A-Za-z])?(?:[A-Z]+|(?i:train(?:ing|er)?|global|cur(?:rent)?|total|in|at|of|after|for|finished"
+    rf"|completed|starting|the|{_EVALUATED})|)"
 )
 _CLOCK = re.compile(
     r"time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
-    r"|frames|^dt(?:_|$)|_pid$|wall$|^(?:ups|n_updates|iterations|train|val|epochs|steps|update|v_num|images|labels|targets|instances)$",
+    r"|frames|^dt(?:_|$)|_pid$|wall$|computation|^(?:collection|total_steps|ups|n_updates|iterations|train|val|valid|test|epochs|steps|update|v_num|images|labels|targets|instances)$",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
-    r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and", re.IGNORECASE
+    r"info|debug|root|current|cur|average|avg\.?|mean|running|testing|the|and|is", re.IGNORECASE
 )
 _WORD = re.compile(r"[A-Za-z]{2}")
 _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
-_NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"(?:.*\b(?:INFO|DEBUG)\b)?\W*+(?:(?:train|val|test)\w{0,9}(?: \w{1,20})?)?\W*+", re.IGNORECASE
+)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
 _BEGUN = re.compile(r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)")  # a bar: nothing is done yet
 _STEPS = re.compile(r"(?:training )?steps: {1,3}\d", re.IGNORECASE)  # kohya's bar, of all epochs
 _EPOCHS = {"epoch", "epochs"}
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
+_DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
+_IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
+_OWN_BAR = re.compile(r"(?i)\b((?:train|val|test|eval)[\w ]{0,20}): {1,9}\d{1,3}%(?=\|)")
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
@@ -125,8 +134,10 @@ class ConsoleReader(LineReader):
         self._names: list[str] = []  # of the table's columns
         self._one_more = False  # YOLO: of 50 epochs, from 0/49 to 49/49
         self._block: dict[str, str] = {}  # a table between rules
+        self._whole = ""  # iterations of an epoch, where a line names both
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
         self._shown: dict[str, str] = {}  # of an evaluation, by a bar
+        self._scores: list[str] = []  # what Detectron2 names before it copies their values
 
     def _said(self, line: str) -> Mapping[str, object]:
         if bar := training_bar(line):
@@ -144,14 +155,26 @@ class ConsoleReader(LineReader):
             return found
         of_all = self._all_iters is None and _STEPS.match(line)
         if of_all or not (says or (self._place and _BELOW.match(line))):
-            self._place = {}
+            self._place = {} if of_all or line.strip() else self._place
             return {}
         begun = " 0/" in line and _BEGUN.search(line)
         reached = "max_epochs=" in line and _REACHED.search(line)
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
+        line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
+        line = _OWN_BAR.sub(r"\1", line).replace(" - ", ": ") if "%|" in line else line
+        line = _IS.sub(r"\1:", line) if " is " in line else line
         line = line.translate(_PLAIN) if '"' in line else line
         said = {"epochs": reached[1]} if reached else self._numbers_of(_ELSEWHERE.sub(" ", line))
         return {name: said[name] for name in _EPOCHS & said.keys()} if begun else said
+
+    def _copied(self, said: str) -> Mapping[str, object]:
+        """Detectron2's scores, in a line of the task, one of names and one of numbers."""
+        cells = said.split(",")
+        if all(map(_is_number, cells)):
+            return {f"val_{name}": value for name, value in zip(self._scores, cells, strict=False)}
+        task = self._scores[0].partition("/")[0] if self._scores else ""
+        self._scores = [said.removeprefix("Task: ")] if ": " in said else [f"{task}/{name}" for name in cells]
+        return {}
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
         """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
@@ -170,6 +193,8 @@ class ConsoleReader(LineReader):
 
     def _columns(self, line: str) -> Mapping[str, object]:
         """The numbers below a line of names; one of YOLO's evaluations begins with `all`."""
+        if "copypaste: " in line:
+            return self._copied(line.partition("copypaste: ")[2].strip())
         if not (begin := _COLUMN.search(line, 0, _BEGIN)):
             return {}
         table = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0]
@@ -193,11 +218,15 @@ class ConsoleReader(LineReader):
     def _numbers_of(self, line: str) -> Mapping[str, object]:
         place, pairs, means, head = _parts(line)
         counts = "iter" in place and "\0" in head
-        if self._place and not counts and "epoch" not in place and _BELOW.match(line):
+        below = self._place and "epoch" not in place and _BELOW.match(line)
+        if below and not (counts and (pairs or place["iters"])):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
-        self._place = place if counts and (named or (place["iters"] and not pairs)) else {}
-        if self._place and not pairs and _EVALUATES.search(line):  # counts the evaluation's batches
+        alone = place.get("iters") and not pairs
+        evaluation = alone and _EVALUATES.search(line)
+        alone = evaluation or (alone and not _WORD.search(head.rpartition("\0")[2]))
+        self._place = place if counts and (named or alone) else {}
+        if self._place and evaluation:  # it counts the evaluation's batches
             self._place = {"iter": str(self._iteration)} if self._all_iters is not None else {}
         of_epoch = self._all_iters is not None and "iters" in place and _BATCH.search(line)
         if of_epoch or _ASIDE.search(head) or _RESUMED.search(line):
@@ -217,23 +246,38 @@ class ConsoleReader(LineReader):
             place = {} if of else place
         elif self._all_iters and ("epoch" in place or 0 < int(place.get("iters") or 0) < self._all_iters):
             return {}  # of an epoch, perhaps
-        alone = (
+        placed = evaluates or {"epoch", "iter"} <= place.keys() or ("iter" in place and "lr" in pairs)
+        known = place and (named or (placed and len(_WORD.findall(head)) < _PROSE))
+        of_phase = not known and (
             (named or len(pairs) == 1)
             and _NOTHING.fullmatch(head)
-            and re.match(r"\W*(?:train|val|test)", head.lower() + next(iter(pairs)))
+            and any(
+                re.match(r"\W*(?:train|val|test)", said)
+                for name in islice(pairs, 1)
+                for said in (name, head.lower() + name)
+            )
         )
-        known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
         if self._all_iters is not None and {"train_loss", "val_loss"} <= said.keys():
             del said["train_loss"]  # of an evaluation (nanoGPT)
-        here = (known or alone or score) and not _is_of_another(head)
+        # An evaluation's: the training's lines name their epoch, and another length.
+        other = self._whole and "epoch" not in place and place.get("iters") not in (None, "", self._whole)
+        here = (known or of_phase or score) and not (other or _is_of_another(head))
+        if here and "epoch" in place and not evaluates:
+            self._whole = place.get("iters") or self._whole
         return {**said, **place} if here else {}
 
 
 _PLAIN = str.maketrans("{}", "  ", "\"'")
 
 
-_SAME = {"learning_rate": "lr", "learningrate": "lr", "gnorm": "grad_norm", "xent": "xent_loss"}
+_SAME = {
+    "learning_rate": "lr",
+    "learningrate": "lr",
+    "base_lr": "lr",
+    "gnorm": "grad_norm",
+    "xent": "xent_loss",
+}
 
 
 def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], str]:
@@ -287,9 +331,10 @@ def _pairs(line: str) -> Iterator[tuple[str, str, str | None, int]]:
         if found and (value["sign"] or _is_known(found[0])):
             at = begin + found.end() - len(found[0].split()[-1])
             name = _named(found[0])
-            phases = _PHASE.findall(line, after, value.start()) if after else []
+            aside = _is_aside(name)  # `val=0.5 loss=1.5`: the name of a number, and no phase
+            phases = _PHASE.findall(line, after, at if aside else value.start()) if after else []
             prefix = ("" if phases[-1] else "val_") if phases else prefix
-            own = _OWN_PHASE.match(name) or _is_aside(name)
+            own = aside or _OWN_PHASE.match(name)
             after = end
             yield name if own else prefix + name, value["value"], value["mean"], at
 

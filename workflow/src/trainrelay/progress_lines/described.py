@@ -24,6 +24,7 @@ LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # and moves of the cursor
+HISTORY = {"loss", "val_loss"}  # of a table of Keras's history: a row per epoch, which nothing counts
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
     **{name: name for name in _COUNTS},
@@ -38,7 +39,8 @@ _NO_METRIC = re.compile(
 _BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
 _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
 _EVALUATION = re.compile(
-    r"^(?:val|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$",
+    r"^(?:vali?|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$"
+    r"|^(?=(?:bbox|segm|keypoints|box_proposals)/A[PR])",  # Detectron2's
     re.IGNORECASE,
 )
 _TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORECASE)
@@ -69,7 +71,8 @@ class LineSeen:
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of training and those of evaluation, without the words that say so."""
-    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if is_of_evaluation(n)}
+    after = sorted(numbers.items(), key=lambda one: one[0].lower().startswith("val"))  # more than a test is
+    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in after if is_of_evaluation(n)}
     trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not is_of_evaluation(n)}
     return trained, evaluated
 
@@ -211,9 +214,8 @@ class RowReader(LineReader):
     def _said(self, line: str) -> Mapping[str, object]:
         if (found := row_object(line)) is None:
             names = column_names(line)
-            if not _COLUMNS.keys().isdisjoint(map(str.lower, names)) and all(
-                as_number(name) is None for name in names
-            ):
+            counts = not _COLUMNS.keys().isdisjoint(map(str.lower, names))
+            if (counts or set(names) >= HISTORY) and all(as_number(name) is None for name in names):
                 self._names, self._separator = names, _separator(line)
             elif len(cells := _cells(line, self._separator)) == len(self._names):
                 found = dict(zip(self._names, cells, strict=True))

@@ -161,7 +161,7 @@ class DescribedLines(Format):
                 starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs + more)))
         epochs = [epoch for start in starts for epoch, *_ in start.rows]
         first = min([1, *epochs]) if self._first is None else self._first
-        yield EpochsCounted(first)
+        yield from [] if any(start.by_iteration for start in starts) else [EpochsCounted(first)]
         for number, start in enumerate(starts):
             yield from [ProcessStarted()] if number else []
             yield from start.events(first)

@@ -18,6 +18,7 @@ from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.progress_lines.described import (
+    HISTORY,
     RowReader,
     as_number,
     column_names,
@@ -30,7 +31,7 @@ Numbers = Mapping[str, float]
 _COUNT = re.compile(r"epoch|(?:(?:trainer/)?global_)?step|_step|current_steps|iter|iteration", re.IGNORECASE)
 _HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
 _METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
-_COLUMN = re.compile(r"[A-Za-z_][\w./@()%-]*(?: [\w./@()%-]+){0,3}")
+_COLUMN = re.compile(r"[A-Za-z_](?:[\w./@()%-]|:(?=\d))*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
 _BAR = re.compile(r"\s*\d{1,3}%(?:\|[^|]{0,500}\|)? *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's: all steps
 _MOST = 10**12  # iterations; more, or no number, are a mistake
@@ -52,7 +53,8 @@ class TableRows(Format):
         else:
             names = column_names(line)
             names = names if len(names) > 1 and all(map(_COLUMN.fullmatch, names[not names[0] :])) else []
-        return any(map(_COUNT.fullmatch, names)) and any(map(_METRIC.search, names))
+        counts = any(map(_COUNT.fullmatch, names)) or set(names) >= HISTORY
+        return counts and any(map(_METRIC.search, names))
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells what its iterations count."""
@@ -77,6 +79,9 @@ class TableRows(Format):
             {*counts} <= {None} or 2 * len({*counts}) <= len(counts)
         ):
             _number(rows, most if bars.get(most) == most and len({*counts}) > 1 else 0)
+        if not any({"epoch", "iter"} & row.keys() for row in rows):
+            for number, row in enumerate(rows, 1):  # Keras's history
+                row["epoch"] = number
         if _counts_on(rows):
             lengths = (row.get("iters", 0) for row in rows)
             most = int(max((length for length in lengths if length < _MOST), default=0))
