@@ -98,6 +98,9 @@ _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
+_EVALUATION_BAR = re.compile(
+    rf"([^|]{{0,200}}{_EVALUATED}[^|]{{0,80}}?)\s(\d{{1,3}})%\|[^|]{{0,500}}\|", re.IGNORECASE
+)
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
@@ -118,9 +121,14 @@ class ConsoleReader(LineReader):
         self._block: dict[str, str] = {}  # a table between rules
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
         self._shown: dict[str, str] = {}  # of an evaluation, by a bar
+        # All that were shown, and in which epoch before its end: each rank may show its own.
+        self._known: dict[frozenset[tuple[str, str]], int] = {}
+        self._bar = -1  # the epoch of the last one that showed numbers
 
     def _said(self, line: str) -> Mapping[str, object]:
+        self._each = False
         if bar := training_bar(line):
+            self._each = bar.done < bar.total
             return self._of_bar(bar)
         if row := _TABLE_ROW.fullmatch(line):
             self._block[_named(row[1])] = row["value"]
@@ -133,23 +141,30 @@ class ConsoleReader(LineReader):
         says = _SIGN.search(line[:_BEGIN].lower())
         if (says or self._names) and (found := self._columns(line)):
             return found
-        if not says and not (self._place and _BELOW.match(line)):
+        drawn = _EVALUATION_BAR.match(line) if "%|" in line else None  # its last state counts
+        if (drawn and drawn[2] != "100") or (not says and not (self._place and _BELOW.match(line))):
             self._place = {}
             return {}
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
+        line = f"{drawn[1]} {line[drawn.end() :]}" if drawn else line
         line = line.translate(_PLAIN) if '"' in line else line
         return self._numbers_of(_ELSEWHERE.sub(" ", line))
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
-        """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
+        """A bar shows the newest evaluation until another: amid, at its end, or as the next begins."""
         if self._all_iters is not None:
             return {}
         numbers = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
         shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
-        new = shown if shown != self._shown and bar.done in (0, bar.total) else {}
-        self._shown = shown or self._shown
-        if not bar.done and new:
+        amid, key = bar.done < bar.total, frozenset(shown.items())
+        known = key in self._known if amid else self._known.get(key) == bar.epoch
+        new = {} if shown == self._shown or known else shown
+        begins = amid and 0 <= self._bar < bar.epoch
+        self._shown, self._bar = shown or self._shown, bar.epoch if numbers and bar.done else self._bar
+        self._known[key] = bar.epoch if amid else self._known.get(key, -1)
+        if new and begins:
             return {**new, "epoch": bar.epoch - 1}
+        new = new if bar.done else {}
         trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
         place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
         return {**trained, **new, **place}

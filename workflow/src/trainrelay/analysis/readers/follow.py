@@ -63,7 +63,8 @@ def follow(
             raise BeginsAgain from None
         if now.st_size < size or now.st_ino != begun:
             raise BeginsAgain
-        grown, new = whole and now.st_size > size, list[RowSeen | Row]()
+        read_on = whole or shown or collects()  # a bar's last state ends no line
+        grown, new = bool(read_on) and now.st_size > size, list[RowSeen | Row]()
         size, fresh = now.st_size if grown else size, fresh or grown
         if fresh and (before_s := time.monotonic()) >= due_s:
             fresh, new = False, [*came()]
