@@ -126,12 +126,13 @@ def test_an_evaluation_that_a_bar_shows_from_its_first_step_on_is_of_the_epoch_b
     assert "loss is NaN at epoch 2 (validation)" in analyze(log).verdict.reason
 
 
-def test_a_bar_of_an_evaluation_between_those_of_a_training_is_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["Validation", "Validating", "Val Epoch 7", "Epoch 7 [Val]"])
+def test_a_bar_of_an_evaluation_between_those_of_a_training_is_one(tmp_path: Path, named: str) -> None:
     """Its last state counts; how far it is, is no metric."""
     text = "".join(
         f"{bars(epoch)}\n"
         + "\r".join(
-            f"Validation: {50 * at}%|##| {at}/2 [00:01<00:00, 2.0it/s, loss=0.{at + epoch}]" for at in (1, 2)
+            f"{named}: {50 * at}%|##| {at}/2 [00:01<00:00, 2.0it/s, loss=0.{at + epoch}]" for at in (1, 2)
         )
         + "\n"
         for epoch in (0, 1)
@@ -140,6 +141,29 @@ def test_a_bar_of_an_evaluation_between_those_of_a_training_is_one(tmp_path: Pat
     assert of_phase(log, "val") == [(1, 0, 0.2), (2, 0, 0.3)]
     assert {name for row in log.rows for name in row.values} == {"loss"}
     assert of_phase(log, "epoch") == []
+
+
+def test_what_a_bar_shows_before_any_evaluation_is_none(tmp_path: Path) -> None:
+    """As the infinity with which a script begins."""
+    text = "\n".join(
+        bars(epoch, shown=f", loss=0.5, val_loss={'inf' if epoch == 1 else 0.5}") for epoch in (1, 2, 3)
+    )
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "val") == [(1, 0, 0.5)]
+    assert "Inf" not in analyze(log).verdict.reason.replace("NaN/Inf", "")
+
+
+def test_bars_of_several_ranks_in_one_line_all_count(tmp_path: Path) -> None:
+    lines = [
+        "".join(
+            f"Epoch 1: {25 * at}%|##  | {at}/4 [00:01<00:02,  2.00it/s, loss={one}]"
+            for one in ("0.5", "0.25")
+        )
+        + f"Epoch 1: {25 * (at + 1)}%|### | {at + 1}/4 [00:01<00:02,  2.00it/s, loss=nan]"
+        + f"Epoch 1: {25 * at}%|##  | {at}/4 [00:01<00:02,  2.00it/s, loss=0.5]"
+        for at in (1, 2, 3)
+    ]
+    assert "loss is NaN at epoch 1, iter 2" in analyze(log_of(tmp_path, *lines)).verdict.reason
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,12 @@ class Bar:
 
 
 def parts(line: str) -> Iterator[str]:
-    """The state of any bar, and what was printed behind it: a bar ends no line."""
-    if "%" in line and (end := _END.search(line)):
-        yield f"{line[: end.end()]}\r"
-        line = line[end.end() :]
-    yield line
+    """The states of any bars, and what was printed behind them: a bar ends no line."""
+    begin = 0
+    while "%" in line and (end := _END.search(line, begin)):
+        yield f"{line[begin : end.end()]}\r"
+        begin = end.end()
+    yield line[begin:]
 
 
 def training_bar(line: str) -> Bar | None:

@@ -67,7 +67,7 @@ _KNOWN = re.compile(
 )
 _LOSS = re.compile(r"loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean", re.IGNORECASE)
 _MEASURE = re.compile(r"psnr|ssim|mAP|mIoU", re.IGNORECASE)
-_EVALUATED = r"(?<!/)\b(?:val|valid|validation|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
+_EVALUATED = r"(?<!/)\b(?:val|valid|validat\w{1,4}|dev|test|testing|eval|evaluat\w{1,4}|CV)\b"
 _EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{_EVALUATED}", re.IGNORECASE)
 _PHASE = re.compile(rf"\b(train|training)\b|{_EVALUATED}", re.IGNORECASE)
 _OWN_PHASE = re.compile(r"(?:train|val|dev|test|eval)[a-z]{0,9}[_/.-]|lr|grad_norm", re.IGNORECASE)
@@ -99,7 +99,7 @@ _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
 _EVALUATION_BAR = re.compile(
-    rf"([^|]{{0,200}}{_EVALUATED}[^|]{{0,80}}?)\s(\d{{1,3}})%\|[^|]{{0,500}}\|", re.IGNORECASE
+    rf"[^|]{{0,200}}{_EVALUATED}[^|]{{0,80}}?\s(\d{{1,3}})%\|[^|]{{0,500}}\|", re.IGNORECASE
 )
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
@@ -142,11 +142,11 @@ class ConsoleReader(LineReader):
         if (says or self._names) and (found := self._columns(line)):
             return found
         drawn = _EVALUATION_BAR.match(line) if "%|" in line else None  # its last state counts
-        if (drawn and drawn[2] != "100") or (not says and not (self._place and _BELOW.match(line))):
+        if (drawn and drawn[1] != "100") or (not says and not (self._place and _BELOW.match(line))):
             self._place = {}
             return {}
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
-        line = f"{drawn[1]} {line[drawn.end() :]}" if drawn else line
+        line = f"val {line[drawn.end() :]}" if drawn else line
         line = line.translate(_PLAIN) if '"' in line else line
         return self._numbers_of(_ELSEWHERE.sub(" ", line))
 
@@ -159,12 +159,14 @@ class ConsoleReader(LineReader):
         amid, key = bar.done < bar.total, frozenset(shown.items())
         known = key in self._known if amid else self._known.get(key) == bar.epoch
         new = {} if shown == self._shown or known else shown
-        begins = amid and 0 <= self._bar < bar.epoch
-        self._shown, self._bar = shown or self._shown, bar.epoch if numbers and bar.done else self._bar
+        before, self._bar = self._bar, bar.epoch if numbers and bar.done else self._bar
+        self._shown = shown or self._shown
         self._known[key] = bar.epoch if amid else self._known.get(key, -1)
-        if new and begins:
+        if new and amid and 0 <= before < bar.epoch:
             return {**new, "epoch": bar.epoch - 1}
-        new = new if bar.done else {}
+        new = (
+            new if bar.done and (before >= 0 or not amid) else {}
+        )  # nothing is evaluated before the first step
         trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
         place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
         return {**trained, **new, **place}
