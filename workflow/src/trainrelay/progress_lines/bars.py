@@ -21,9 +21,7 @@ _END = re.compile(
     r"%(?:\|[^|]{0,500}\|)? +[\d.]{1,12}\w{0,2}/[\d.]{1,12}\w{0,2} \[\d[\d:]{0,12}<" + _SAID + r"(?=\s*\S)"
 )
 _INSIDE = re.compile(_SAID)
-_NUMBER = re.compile(
-    r", ?([A-Za-z_][^\s=:,]*)(?:=|: ?)(?:tensor\()?\[{0,2}([^\s,\[\]()]+)(?=[,\])])"  # of a list the first
-)
+_NUMBER = re.compile(r", ?([A-Za-z_][^\s=:,]*)(?:=|: ?)(?:tensor\()?\[{0,2}([^\s,\[\]()]+)(?=[,\])])")
 
 _MOST_NUMBERS = 200  # in one line, which may be made to fill the memory
 

@@ -151,7 +151,8 @@ class ConsoleReader(LineReader):
         return self._numbers_of(_ELSEWHERE.sub(" ", line))
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
-        """A bar shows the newest evaluation until another: amid, at its end, or as the next begins."""
+        """A bar shows the newest evaluation until another: amid, at its end, or as the next begins. What is
+        shown with the first step is none."""
         if self._all_iters is not None:
             return {}
         numbers = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
@@ -164,9 +165,7 @@ class ConsoleReader(LineReader):
         self._known[key] = bar.epoch if amid else self._known.get(key, -1)
         if new and amid and 0 <= before < bar.epoch:
             return {**new, "epoch": bar.epoch - 1}
-        new = (
-            new if bar.done and (before >= 0 or not amid) else {}
-        )  # nothing is evaluated before the first step
+        new = new if bar.done and (before >= 0 or not amid) else {}
         trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
         place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
         return {**trained, **new, **place}

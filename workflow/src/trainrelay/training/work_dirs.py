@@ -117,14 +117,13 @@ class WorkDirs:
 
         After more than an epoch it may have been saved over; what was written since is not the trainer's.
         """
-        over_s = max((one.ended_s or 0.0 for one in self.attempts), default=0.0)
         if any(not one.end or one.newest_saved or one.printed != 1 for one in self.attempts):
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
         there = [path for folder in folders for path in checkpoint_files(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
-        seen = glance(there[0])
+        seen, over_s = glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
         return there[0] if seen.cut_short and seen.stamp[2] <= (over_s + _SKEW_S) * 1e9 else None
 
     def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
