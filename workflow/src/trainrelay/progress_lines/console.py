@@ -116,6 +116,9 @@ _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
 _DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
 _IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
 _OWN_BAR = re.compile(r"(?i)\b((?:train|val|test|eval)[\w ]{0,20}): {1,9}\d{1,3}%(?=\|)")
+_EVALUATION_BAR = re.compile(
+    rf"[^|]{{0,200}}{_EVALUATED}[^|:=]{{0,80}}:?\s{{1,4}}(\d{{1,3}})%\|[^|]{{0,500}}\|", re.IGNORECASE
+)
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
@@ -138,9 +141,14 @@ class ConsoleReader(LineReader):
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
         self._shown: dict[str, str] = {}  # of an evaluation, by a bar
         self._scores: list[str] = []  # what Detectron2 names before it copies their values
+        # All that were shown, and in which epoch before its end: each rank may show its own.
+        self._known: dict[frozenset[tuple[str, str]], int] = {}
+        self._bar = -1  # the epoch of the last one that showed numbers
 
     def _said(self, line: str) -> Mapping[str, object]:
+        self._each = False
         if bar := training_bar(line):
+            self._each = bar.done < bar.total
             return self._of_bar(bar)
         if row := _TABLE_ROW.fullmatch(line):
             self._block[_named(row[1])] = row["value"]
@@ -154,14 +162,18 @@ class ConsoleReader(LineReader):
         if (says or self._names) and (found := self._columns(line)):
             return found
         of_all = self._all_iters is None and _STEPS.match(line)
-        if of_all or not (says or (self._place and _BELOW.match(line))):
+        drawn = _EVALUATION_BAR.match(line) if "%|" in line else None  # its last state counts
+        told = says or (self._place and _BELOW.match(line))
+        if of_all or (drawn and drawn[1] != "100") or not told:
             self._place = {} if of_all or line.strip() else self._place
             return {}
         begun = " 0/" in line and _BEGUN.search(line)
         reached = "max_epochs=" in line and _REACHED.search(line)
         line = _BAR.split(line)[-1] if "[=" in line or "\b" in line else line
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
-        line = _OWN_BAR.sub(r"\1", line).replace(" - ", ": ") if "%|" in line else line
+        if "%|" in line:
+            line = f"val {line[drawn.end() :]}" if drawn else _OWN_BAR.sub(r"\1", line)
+            line = line.replace(" - ", ": ")
         line = _IS.sub(r"\1:", line) if " is " in line else line
         line = line.translate(_PLAIN) if '"' in line else line
         said = {"epochs": reached[1]} if reached else self._numbers_of(_ELSEWHERE.sub(" ", line))
@@ -177,16 +189,22 @@ class ConsoleReader(LineReader):
         return {}
 
     def _of_bar(self, bar: Bar) -> Mapping[str, object]:
-        """A bar shows the newest evaluation until there is another: at its end, or when the next begins."""
+        """A bar shows the newest evaluation until another: amid, at its end, or as the next begins. What is
+        shown with the first step is none."""
         if self._all_iters is not None:
             return {}
         every = {name: value for n, value in bar.numbers.items() if not _is_aside(name := _named(n))}
         numbers = dict(_of_step_or_epoch(every))
         shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
-        new = shown if shown != self._shown and bar.done in (0, bar.total) else {}
+        amid, key = bar.done < bar.total, frozenset(shown.items())
+        known = key in self._known if amid else self._known.get(key) == bar.epoch
+        new = {} if shown == self._shown or known else shown
+        before, self._bar = self._bar, bar.epoch if numbers and bar.done else self._bar
         self._shown = shown or self._shown
-        if not bar.done and new:
+        self._known[key] = bar.epoch if amid else self._known.get(key, -1)
+        if new and amid and 0 <= before < bar.epoch:
             return {**new, "epoch": bar.epoch - 1}
+        new = new if bar.done and (before >= 0 or not amid) else {}
         trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
         place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
         return {**trained, **new, **place}
@@ -223,7 +241,7 @@ class ConsoleReader(LineReader):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
         alone = place.get("iters") and not pairs
-        evaluation = alone and _EVALUATES.search(line)
+        evaluation = alone and _EVALUATES.search(head.partition("\0")[0])
         alone = evaluation or (alone and not _WORD.search(head.rpartition("\0")[2]))
         self._place = place if counts and (named or alone) else {}
         if self._place and evaluation:  # it counts the evaluation's batches

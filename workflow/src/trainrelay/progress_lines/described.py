@@ -50,7 +50,8 @@ _TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORE
 class LineSeen:
     """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
 
-    `by_iteration`: of a training that counts iterations, in epoch 1.
+    `by_iteration`: of a training that counts iterations, in epoch 1; `each`: an epoch may have several
+    evaluations, this one is after its iteration.
     """
 
     epoch: int
@@ -60,6 +61,7 @@ class LineSeen:
     values: Mapping[str, float]
     evaluated: Mapping[str, float]
     by_iteration: bool = False
+    each: bool = False
 
     @property
     def loss(self) -> float | None:
@@ -118,6 +120,7 @@ class LineReader:
         self.matched: set[str] = set()  # patterns by which a line was read
         self._epoch: int | None = None
         self._iters: int | None = None
+        self._each = False
         self._iteration = self._origin = 0
         self._resumed_at = 0  # the iteration of a first line that may be a resume's
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
@@ -153,7 +156,8 @@ class LineReader:
         if "iter" not in counts:
             return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
         iteration = self._within(self._epoch, counts["iter"])
-        return LineSeen(self._epoch, iteration, self._iters, counts.get("epochs"), values, evaluated)
+        epochs = counts.get("epochs")
+        return LineSeen(self._epoch, iteration, self._iters, epochs, values, evaluated, each=self._each)
 
     def _by_iteration(
         self, iters: int, counts: Mapping[str, int], others: Mapping[str, float]

@@ -50,7 +50,7 @@ def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, st
     """What looks like a checkpoint and was written since then, but is no plain file in the work dir itself.
 
     Links, other endings, and what is up to two folders down; of folders with thousands of files not all.
-    What we have set aside is none.
+    What we have renamed is none.
     """
     plain = set(checkpoint_files(work_dir))
     others = (one for one in first_below(work_dir, 2) if one not in plain and not _ASIDE.search(one.name))

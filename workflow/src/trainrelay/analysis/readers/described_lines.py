@@ -48,7 +48,7 @@ class _Start:
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
         # Of an epoch, or after this iteration.
-        evaluated = (seen.epoch, 2, (seen.iteration or 0) if seen.by_iteration else 0)
+        evaluated = (seen.epoch, 2, (seen.iteration or 0) if seen.by_iteration or seen.each else 0)
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
                 self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
@@ -161,7 +161,9 @@ class DescribedLines(Format):
                 starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs + more)))
         epochs = [epoch for start in starts for epoch, *_ in start.rows]
         first = min([1, *epochs]) if self._first is None else self._first
-        yield from [] if any(start.by_iteration for start in starts) else [EpochsCounted(first)]
+        sure = self._first is not None or not first
+        if not any(start.by_iteration for start in starts):
+            yield EpochsCounted(first if sure else None, taken=1)
         for number, start in enumerate(starts):
             yield from [ProcessStarted()] if number else []
             yield from start.events(first)
