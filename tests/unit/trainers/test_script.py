@@ -151,9 +151,10 @@ def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: 
     (tmp_path / "a.py").write_text(parser + "args = p.parse_args()\n")
     trainer = kind("a.py", command="{launcher} {entry} --epochs {epochs}", options="--{name}={value}")
     request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={"lrr": 1})
-    backend, flag = trainer.unsupported(request)
+    backend, flag, resume = trainer.unsupported(request)
     assert flag == "a.py declares no --lrr, which script.command or an option gives it; did you mean --lr?"
     assert backend.startswith("a.py declares no --dist-backend, which script.command")
+    assert resume.startswith("a.py declares no --resume, which script.resume gives it when it resumes")
     (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")
     assert not list(trainer.unsupported(request))
 
@@ -161,7 +162,7 @@ def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: 
 def test_a_module_is_held_against_what_its_file_declares(tmp_path: Path) -> None:
     """What comes before it, the launcher's, is not."""
     (tmp_path / "a.py").write_text("import argparse\np = argparse.ArgumentParser()\nargs = p.parse_args()\n")
-    trainer = kind("a.py", command="{launcher} -m {module} --lr 1", backend=None)
+    trainer = kind("a.py", command="{launcher} -m {module} --lr 1", backend=None, resume="")
     request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={})
     (said,) = trainer.unsupported(request)
     assert said.startswith("a.py declares no --lr")

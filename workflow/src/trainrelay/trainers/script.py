@@ -228,11 +228,13 @@ class Script(Trainer):
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
         behind = itertools.dropwhile(self.named(request).__ne__, self._argv(request))
-        flags = {word.partition("=")[0] for word in behind if word.startswith("--")}
+        by = dict.fromkeys(shlex.split(settings.resume), "script.resume gives it when it resumes")
+        by |= dict.fromkeys(behind, "script.command or an option gives it")
+        flags = {word.partition("=")[0]: who for word, who in by.items() if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
                 near = did_you_mean(flag, options) or f"; it has {', '.join(sorted(options)) or 'none'}"
-                yield f"{request.entry} declares no {flag}, which script.command or an option gives it{near}"
+                yield f"{request.entry} declares no {flag}, which {flags[flag]}{near}"
 
 
 _described = lru_cache(Script)
