@@ -331,6 +331,7 @@ def test_the_place_of_a_training_and_its_total(line: str, wanted: tuple[object, 
     "line",
     [
         "loaded checkpoint of epoch 7",
+        "Epoch 0 - loss: 0.0000 - lr: 0.0100:   0%|          | 0/64 [00:00<?, ?it/s]",
         "epoch 7 loss 0.3 (loaded from x.pt)",
         "Checkpoint of epoch 7 step 100 loss 0.3 loaded",
         "Epoch 5 val loss: 0.3",

@@ -98,6 +98,7 @@ _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"\W*+(?:(?:train|val|test)\w{0,9})?\W*+", re.IGNORECASE)
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BAR = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # Keras draws over its bar
+_EMPTY_BAR = re.compile(r"\b0%\|[^|]{0,500}\| 0/\d")  # what is before it was before the training
 _TABLE_ROW = re.compile(rf"[|] {{1,99}}([\w/.@-][\w/ .@-]{{0,79}}?) {{1,99}}[|] {{1,99}}{_NUMBERED} *[|]\s*")
 _COLUMN = re.compile(r"(?:^|\s)((?i:epoch|class)|all|\d{1,9}(?:/\d{1,9})?)\s{2,}(?=\S)")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
@@ -130,7 +131,7 @@ class ConsoleReader(LineReader):
             kept = {n: v for n, v in block.items() if not _is_aside(n) and n != "loss"}
             counted = _RULE.fullmatch(line) and (block.get("total_timesteps") or block.get("epoch"))
             return {**kept, "iter": counted} if counted else {}
-        says = _SIGN.search(line[:_BEGIN].lower())
+        says = _SIGN.search(line[:_BEGIN].lower()) if not _EMPTY_BAR.search(line) else None
         if (says or self._names) and (found := self._columns(line)):
             return found
         if not says and not (self._place and _BELOW.match(line)):
