@@ -144,17 +144,17 @@ def test_what_the_section_does_not_say_is_refused(
 
 
 def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: Path) -> None:
-    """Known are --lr and --epochs; where a script may take others, nothing is known."""
-    parser = (
-        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr')\np.add_argument('--epochs')\n"
-    )
+    """Known are three; where a script may take others, nothing is known."""
+    parser = "import argparse\np = argparse.ArgumentParser()\n"
+    parser += "".join(f"p.add_argument('--{name}')\n" for name in ("lr", "epochs", "emsize"))
     (tmp_path / "a.py").write_text(parser + "args = p.parse_args()\n")
     trainer = kind("a.py", command="{launcher} {entry} --epochs {epochs}", options="--{name}={value}")
     request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={"lrr": 1})
     backend, flag, resume = trainer.unsupported(request)
     assert flag == "a.py declares no --lrr, which script.command or an option gives it; did you mean --lr?"
     assert backend.startswith("a.py declares no --dist-backend, which script.command")
-    assert resume.startswith("a.py declares no --resume, which script.resume gives it when it resumes")
+    gives = "which script.resume gives it when it resumes"
+    assert resume == f"a.py declares no --resume, {gives}; it has --emsize, --epochs, --lr"
     (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")
     assert not list(trainer.unsupported(request))
 

@@ -233,7 +233,8 @@ class Script(Trainer):
         flags = {word.partition("=")[0]: who for word, who in by.items() if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
-                near = did_you_mean(flag, options) or f"; it has {', '.join(sorted(options)) or 'none'}"
+                near = did_you_mean(flag[2:], [one.lstrip("-") for one in options]).replace("mean ", "mean --")
+                near = near or f"; it has {', '.join(sorted(options)) or 'none'}"
                 yield f"{request.entry} declares no {flag}, which {flags[flag]}{near}"
 
 
