@@ -170,7 +170,7 @@ def test_a_module_is_held_against_what_its_file_declares(tmp_path: Path) -> None
 
 def begun_by(word: str, folder: Path, interpreter: str = sys.executable) -> tuple[list[str], list[str]]:
     """What keeps a command with this first word from a start, and what is worth knowing of it."""
-    trainer = kind(command=f"{word} {{entry}}")
+    trainer = kind(command=f"{word} {{entry}} {{epochs}}")
     request = replace(REQUEST, root=str(folder), interpreter=interpreter)
     return [*trainer.start_problems(request, certain=True)], [*trainer.start_problems(request, certain=False)]
 
@@ -199,6 +199,20 @@ def test_a_program_is_looked_for_where_the_start_would_and_not_behind_a_prefix(t
     assert [*trainer.start_problems(REQUEST, certain=True)]
     for other in ({"env": {"PATH": str(tmp_path)}}, {"prefix": ("apptainer",)}, {"nodes": 2}):
         assert not [*trainer.start_problems(replace(REQUEST, **other), certain=True)]
+
+
+def test_what_the_command_does_not_pass_on_is_remarked() -> None:
+    """Else it trains as many epochs as its own config says, and saves where nobody looks."""
+    trainer, own = kind(command="{interpreter} {entry} {config}"), "/data/runs/r/s/work_dir"
+    (said,) = trainer.start_problems(replace(REQUEST, work_dir=own), certain=False)
+    assert said == (
+        f"script.command has no {{epochs}} (50) and no {{work_dir}} ({own}): unless the script's code or config"
+        " says the same, it trains another number of them or saves where its checkpoints are not looked for"
+    )
+    (said,) = trainer.start_problems(REQUEST, certain=False)
+    assert "{work_dir}" not in said, "a work dir of the config is where the script saves by itself"
+    here = kind(command="{interpreter} {entry} {epochs}", cwd_is_work_dir=True)
+    assert not [*here.start_problems(replace(REQUEST, work_dir=own), certain=False)]
 
 
 def test_a_python_that_is_not_the_interpreter_is_remarked(

@@ -201,6 +201,16 @@ class Script(Trainer):
         beside = found and Path(found).parent == Path(shutil.which(python) or python).parent
         if known and not certain and Path(word).name.startswith(_PYTHON) and found and not beside:
             yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
+        said, key = places(self.settings.command), KEYS[self.unit]
+        needed = {key: request.epochs or request.iters}
+        if request.work_dir.startswith("/") and not self.settings.cwd_is_work_dir:  # no stage's own
+            needed["work_dir"] = request.work_dir
+        lacks = " and no ".join(f"{{{name}}} ({value})" for name, value in needed.items() if name not in said)
+        if lacks and not certain:
+            yield (
+                f"script.command has no {lacks}: unless the script's code or config says the same, it trains"
+                " another number of them or saves where its checkpoints are not looked for"
+            )
 
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
         """What its settings do not say, or its script does not declare."""
