@@ -349,6 +349,7 @@ def test_a_key_that_the_section_names_tells_the_count(tmp_path: Path) -> None:
     assert trainer.unrecognised(tmp_path) == [(path, f"lacks trainer.done; {there}")]
     assert kind().unrecognised(tmp_path) == [(path, f"lacks epoch; {there}")]
     assert "script.counted" in kind().looked_for
+    assert 'script.checkpoints: "NAME_{epoch}.pt"' in kind().looked_for
     assert kind(counted="EPOCHS_RUN").checkpoints(tmp_path) == [(4, path)]
     by_iteration = TRAINERS["script"].of(ScriptSettings(**OWN, counted="EPOCHS_RUN"), "t.py", 9)
     assert by_iteration.inspect(path, 0, path).done("iteration") == 4

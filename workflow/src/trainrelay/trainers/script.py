@@ -74,10 +74,9 @@ class Script(Trainer):
         self.epoch_bases = None if iters is None else EpochBases(printed=0, saved=0)
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
         self.takes_checkpoint = "checkpoint" in places(settings.resume)
-        where = (
-            f"their {self.unit} inside ({settings.counted or 'another key: script.counted'}) or in the name"
-        )
-        self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
+        inside = settings.counted or "another key: script.counted"
+        where = f'inside ({inside}) or in the name (script.checkpoints: "NAME_{{{KEYS[self.unit][:-1]}}}.pt")'
+        self.looked_for = f"files {settings.checkpoints} of torch.save with weights, their {self.unit} {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(PatternReader, settings.progress) if settings.progress else ConsoleReader
