@@ -10,7 +10,7 @@ import pytest
 
 from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.progress_lines.described import LineSeen
-from trainrelay.trainers import TRAINERS, Follower
+from trainrelay.trainers import TRAINERS, Follower, StepSeen
 from trainrelay.trainers.script_settings import ScriptSettings
 
 LEVEL = "2031-01-02 03:04:05,678 - mine - INFO - "
@@ -324,6 +324,14 @@ def test_the_place_of_a_training_and_its_total(line: str, wanted: tuple[object, 
     seen = last(line)
     assert seen
     assert (seen.epoch, seen.iteration, seen.iters, seen.loss) == wanted
+
+
+def test_a_bar_of_an_epoch_is_progress_without_a_number_beside_it() -> None:
+    """Lightning's, of a module that logs nothing there; what only names an epoch is none, behind it either."""
+    follower = Follower(TRAINERS["script"].of(ScriptSettings(command="{launcher} {entry}"), "train.py"))
+    lines = ["Epoch 4:   0%|     | 0/64 [00:00<?]", "Epoch 4:   2%|     | 1/64 [00:00<00:01, v_num=0]"]
+    seen = [follower.see(line + "\n") for line in [*lines, "Epoch 4/9", "Validation:  50%|##   | 1/2 [00:00<00:01]"]]
+    assert seen == [None, StepSeen(5, 1, 64, None, None), None, None]
 
 
 @pytest.mark.parametrize("iters", [None, 5000])

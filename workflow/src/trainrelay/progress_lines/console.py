@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
+from typing import TypeGuard
 
 from trainrelay.progress_lines.bars import Bar, training_bar
-from trainrelay.progress_lines.described import LineReader, is_of_evaluation, trained_and_evaluated
+from trainrelay.progress_lines.described import LineReader, LineSeen, is_of_evaluation, trained_and_evaluated
 
 NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
 # In lower case, it is in the first characters of each line that says something: most need no further look.
@@ -119,6 +120,12 @@ class ConsoleReader(LineReader):
         self._block: dict[str, str] = {}  # a table between rules
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
         self._shown: dict[str, str] = {}  # of an evaluation, by a bar
+        self._bar: tuple[int, int, int] | None = None  # the epoch of the last one, its done and total
+
+    def is_read(self, seen: LineSeen | None) -> TypeGuard[LineSeen]:
+        """Also a bar without a number beside it."""
+        at = seen and (seen.epoch, seen.iteration, seen.iters)
+        return super().is_read(seen) or (at is not None and at == self._bar)
 
     def _said(self, line: str) -> Mapping[str, object]:
         if bar := training_bar(line):
@@ -149,6 +156,7 @@ class ConsoleReader(LineReader):
         shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
         new = shown if shown != self._shown and bar.done in (0, bar.total) else {}
         self._shown = shown or self._shown
+        self._bar = (bar.epoch, bar.done, bar.total) if bar.done else None
         if not bar.done and new:
             return {**new, "epoch": bar.epoch - 1}
         trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
@@ -206,6 +214,7 @@ class ConsoleReader(LineReader):
             (named or len(pairs) == 1)
             and _NOTHING.fullmatch(head)
             and re.match("train|val|test", next(iter(pairs)))
+            and "%|" not in line  # how much of a bar is done
         )
         known = place and (named or ({"epoch", "iter"} <= place.keys() and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
