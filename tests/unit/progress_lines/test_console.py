@@ -330,7 +330,10 @@ def test_a_bar_of_an_epoch_is_progress_without_a_number_beside_it() -> None:
     """Lightning's, of a module that logs nothing there; what only names an epoch is none, behind it either."""
     follower = Follower(TRAINERS["script"].of(ScriptSettings(command="{launcher} {entry}"), "train.py"))
     lines = ["Epoch 4:   0%|     | 0/64 [00:00<?]", "Epoch 4:   2%|     | 1/64 [00:00<00:01, v_num=0]"]
-    seen = [follower.see(line + "\n") for line in [*lines, "Epoch 4/9", "Validation:  50%|##   | 1/2 [00:00<00:01]"]]
+    seen = [
+        follower.see(line + "\n")
+        for line in [*lines, "Epoch 4/9", "Validation:  50%|##   | 1/2 [00:00<00:01]"]
+    ]
     assert seen == [None, StepSeen(5, 1, 64, None, None), None, None]
 
 

@@ -10,7 +10,8 @@ from trainrelay.checkpoint import Glance, glance
 from trainrelay.errors import UserError
 from trainrelay.system.files import first_below, inside, reading
 
-ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
+READ = (".pth", ".pt", ".pth.tar", ".ckpt")
+ENDINGS = (*READ, ".safetensors")
 # What other frameworks save, and the folders in which DeepSpeed, transformers and others do.
 _OTHER = re.compile(
     r"\.(h5|keras|pdparams|distcp)$|(ckpt|checkpoint|weights|model).*\.(pkl|npz|msgpack)$", re.I
@@ -68,7 +69,7 @@ def _why_hidden(path: Path, since_s: float) -> str | None:
         return None
     seen = glance(path)
     alone = seen.number is None and seen.problem is None
-    return None if alone else seen.problem or f"is no file that ends in {', '.join(ENDINGS)} in the work dir"
+    return None if alone else seen.problem or f"is no file that ends in {', '.join(READ)} in the work dir"
 
 
 def _holds_tensors(path: Path) -> bool:

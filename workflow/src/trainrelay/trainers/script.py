@@ -76,7 +76,9 @@ class Script(Trainer):
         self.takes_checkpoint = "checkpoint" in places(settings.resume)
         inside = settings.counted or "another key: script.counted"
         where = f'inside ({inside}) or in the name (script.checkpoints: "NAME_{{{KEYS[self.unit][:-1]}}}.pt")'
-        self.looked_for = f"files {settings.checkpoints} of torch.save with weights, their {self.unit} {where}"
+        self.looked_for = (
+            f"files {settings.checkpoints} of torch.save with weights, their {self.unit} {where}"
+        )
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(PatternReader, settings.progress) if settings.progress else ConsoleReader
@@ -242,7 +244,9 @@ class Script(Trainer):
         flags = {word.partition("=")[0]: who for word, who in by.items() if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
-                near = did_you_mean(flag[2:], [one.lstrip("-") for one in options]).replace("mean ", "mean --")
+                near = did_you_mean(flag[2:], [one.lstrip("-") for one in options]).replace(
+                    "mean ", "mean --"
+                )
                 near = near or f"; it has {', '.join(sorted(options)) or 'none'}"
                 yield f"{request.entry} declares no {flag}, which {flags[flag]}{near}"
 
