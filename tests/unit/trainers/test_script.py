@@ -206,8 +206,9 @@ def test_what_the_command_does_not_pass_on_is_remarked() -> None:
     trainer, own = kind(command="{interpreter} {entry} {config}"), "/data/runs/r/s/work_dir"
     (said,) = trainer.start_problems(replace(REQUEST, work_dir=own), certain=False)
     assert said == (
-        f"script.command has no {{epochs}} (50) and no {{work_dir}} ({own}): unless the script's code or config"
-        " says the same, it trains another number of them or saves where its checkpoints are not looked for"
+        f"script.command has no {{epochs}} (50) and no {{work_dir}} ({own}): unless the script's code or"
+        " config says the same, it trains another number of them or saves where its checkpoints are"
+        " not looked for"
     )
     (said,) = trainer.start_problems(REQUEST, certain=False)
     assert "{work_dir}" not in said, "a work dir of the config is where the script saves by itself"

@@ -49,7 +49,7 @@ def not_understood(
 def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, str]]:
     """What looks like a checkpoint and was written since then, but is no plain file in the work dir itself.
 
-    Links, other endings, and what is up to three folders down (Lightning's); of folders with thousands of files not all.
+    Links, other endings, and what is up to three folders down (Lightning's); of thousands of files not all.
     """
     plain = set(checkpoint_files(work_dir))
     others = (path for path in first_below(work_dir, 3) if path not in plain)

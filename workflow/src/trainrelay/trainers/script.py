@@ -203,7 +203,7 @@ class Script(Trainer):
         if known and not certain and Path(word).name.startswith(_PYTHON) and found and not beside:
             yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
         said, key = places(self.settings.command), KEYS[self.unit]
-        needed = {key: request.epochs or request.iters}
+        needed = {key: str(request.epochs or request.iters)}
         if request.work_dir.startswith("/") and not self.settings.cwd_is_work_dir:  # no stage's own
             needed["work_dir"] = request.work_dir
         lacks = " and no ".join(f"{{{name}}} ({value})" for name, value in needed.items() if name not in said)
