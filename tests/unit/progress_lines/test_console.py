@@ -47,6 +47,11 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             {"loss": 0.5},
         ),
         (
+            ["Epoch 3/9 ━━━━━━━━━ 16/16 0:00:01 • 0:00:00 8.83it/s val/loss: 0.125 train/loss: 0.25"],
+            (3, None, None),
+            {"loss": 0.25},
+        ),
+        (
             ["(epoch: 1, iters: 100, time: 0.5, data: 0.25) D_A: 0.5 cycle_A: 2.5"],
             (1, 100, None),
             {"d_a": 0.5, "cycle_a": 2.5, "time": 0.5, "data": 0.25},

@@ -28,7 +28,7 @@ _NUMBERED = rf"(?P<value>{NUMBER})(?:%|s)?(?![\w.:/#-]|,\d)"  # nor half of one 
 _ELSEWHERE = re.compile(
     r"(?<![\w@])(?:(?:\d{1,4}[-/]){1,2}\d{1,4}[ T_]{1,3})?\d{1,6}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?"
     r"|\bcuda:\d|:\d{1,6}(?:(?=\) [A-Z]|\]| - )|:\w{1,60}(?=\]))|\.py:\d{1,6}"
-    r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})"
+    r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})|\b\d[\d.]{0,12} ?(?:it/s|s/it)\b"
 )
 
 
