@@ -10,7 +10,7 @@ import pytest
 
 from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.progress_lines.described import LineSeen
-from trainrelay.trainers import TRAINERS, Follower
+from trainrelay.trainers import TRAINERS, Follower, StepSeen
 from trainrelay.trainers.script_settings import ScriptSettings
 
 LEVEL = "2031-01-02 03:04:05,678 - mine - INFO - "
@@ -45,6 +45,11 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             ["Epoch 3/9", " 1/40 [=>..] - loss: 0.9\b\b\b 40/40 [====] - 2s 5ms/step - loss: 0.5"],
             (3, 40, 40),
             {"loss": 0.5},
+        ),
+        (
+            ["Epoch 3/9 ━━━━━━━━━ 16/16 0:00:01 • 0:00:00 8.83it/s val/loss: 0.125 train/loss: 0.25"],
+            (3, 16, 16),
+            {"loss": 0.25},
         ),
         (
             ["(epoch: 1, iters: 100, time: 0.5, data: 0.25) D_A: 0.5 cycle_A: 2.5"],
@@ -450,11 +455,23 @@ def test_the_place_of_a_training_and_its_total(line: str, wanted: tuple[object, 
     assert (seen.epoch, seen.iteration, seen.iters, seen.loss) == wanted
 
 
+def test_a_bar_of_an_epoch_is_progress_without_a_number_beside_it() -> None:
+    """Lightning's, of a module that logs nothing there; what only names an epoch is none, behind it either."""
+    follower = Follower(TRAINERS["script"].of(ScriptSettings(command="{launcher} {entry}"), "train.py"))
+    lines = ["Epoch 4:   0%|     | 0/64 [00:00<?]", "Epoch 4:   2%|     | 1/64 [00:00<00:01, v_num=0]"]
+    seen = [
+        follower.see(line + "\n")
+        for line in [*lines, "Epoch 4/9", "Validation:  50%|##   | 1/2 [00:00<00:01]"]
+    ]
+    assert seen == [None, StepSeen(5, 1, 64, None, None), None, None]
+
+
 @pytest.mark.parametrize("iters", [None, 5000])
 @pytest.mark.parametrize(
     "line",
     [
         "loaded checkpoint of epoch 7",
+        "Epoch 0 - loss: 0.0000 - lr: 0.0100:   0%|          | 0/64 [00:00<?, ?it/s]",
         "epoch 7 loss 0.3 (loaded from x.pt)",
         "Checkpoint of epoch 7 step 100 loss 0.3 loaded",
         "Epoch 5 val loss: 0.3",

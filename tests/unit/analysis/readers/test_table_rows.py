@@ -225,6 +225,16 @@ def test_what_hugging_faces_trainer_prints_is_at_the_step_of_its_bar(tmp_path):
     assert [marker.text for marker in log.markers] == ["ValueError: no such class"]
 
 
+def test_the_numbers_of_its_fifth_version_are_in_quotes(tmp_path):
+    text = "".join(
+        f"{bar(at, 90)}{{'loss': '{9 / at}', 'lr': '5e-05', 'epoch': '0.{at}'}}\n" for at in (10, 20)
+    )
+    assert [(step, values["loss"]) for _, _, step, values in rows(log_of(tmp_path, text))] == [
+        (10, 0.9),
+        (20, 0.45),
+    ]
+
+
 def test_without_a_bar_its_rows_are_numbered(tmp_path):
     text = "".join(f"{{'loss': {3 - n / 10}, 'epoch': {n / 2}}}\n" for n in (1, 2, 3))
     assert [step for _, _, step, _ in rows(log_of(tmp_path, text))] == [1, 2, 3]

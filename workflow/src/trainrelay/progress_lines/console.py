@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
+from typing import TypeGuard
 
 from trainrelay.progress_lines.bars import Bar, training_bar
-from trainrelay.progress_lines.described import LineReader, is_of_evaluation, trained_and_evaluated
+from trainrelay.progress_lines.described import LineReader, LineSeen, is_of_evaluation, trained_and_evaluated
 
 NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
 # In lower case, it is in the first characters of each line that says something: most need no further look.
@@ -28,7 +29,7 @@ _ELSEWHERE = re.compile(
     r"(?<![\w@])(?:\d{1,4}[-/]\d{1,4}(?:[-/]\d{1,4}[ T_]{1,3}|[ T_]{1,3}(?=\d\d:)))?\d{1,6}:\d\d(?::\d\d)?"
     r"(?:[.,]\d{1,9})?|\bcuda:\d|:(?<!poch:)(?<!tep:)(?<!ter:)(?<!atch:)\d{1,6}"
     r"(?:(?=\) [A-Z]|\]| - |\s{1,9}(?:[\w.]{1,60}:\d{1,6}\s{1,9})?(?:DEBUG|INFO|WARN))|:\w{1,60}(?=\]))"
-    r"|\.py:\d{1,6}|[Ss]teps: {1,3}\d{1,3}%|(?:it/s|s/it)"
+    r"|\.py:\d{1,6}|[Ss]teps: {1,3}\d{1,3}%|(?:\b\d[\d.]{0,12} ?)?(?:it/s|s/it)"
     r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})"
 )
 
@@ -144,6 +145,12 @@ class ConsoleReader(LineReader):
         # All that were shown, and in which epoch before its end: each rank may show its own.
         self._known: dict[frozenset[tuple[str, str]], int] = {}
         self._bar = -1  # the epoch of the last one that showed numbers
+        self._drawn: tuple[int, int, int] | None = None  # by the last bar: epoch, done and total
+
+    def is_read(self, seen: LineSeen | None) -> TypeGuard[LineSeen]:
+        """Also a bar without a number beside it."""
+        at = seen and (seen.epoch, seen.iteration, seen.iters)
+        return super().is_read(seen) or (at is not None and at == self._drawn)
 
     def _said(self, line: str) -> Mapping[str, object]:
         self._each = False
@@ -202,6 +209,7 @@ class ConsoleReader(LineReader):
         before, self._bar = self._bar, bar.epoch if numbers and bar.done else self._bar
         self._shown = shown or self._shown
         self._known[key] = bar.epoch if amid else self._known.get(key, -1)
+        self._drawn = (bar.epoch, bar.done, bar.total) if bar.done else None
         if new and amid and 0 <= before < bar.epoch:
             return {**new, "epoch": bar.epoch - 1}
         new = new if bar.done and (before >= 0 or not amid) else {}
@@ -274,6 +282,7 @@ class ConsoleReader(LineReader):
                 for name in islice(pairs, 1)
                 for said in (name, head.lower() + name)
             )
+            and "%|" not in line  # how much of a bar is done
         )
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
         if self._all_iters is not None and {"train_loss", "val_loss"} <= said.keys():

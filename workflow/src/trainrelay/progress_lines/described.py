@@ -37,6 +37,7 @@ _NO_METRIC = re.compile(
     r"|Unnamed: 0|_?timestamp|_runtime|wall time|relative time.*|.*__M(?:IN|AX)", re.IGNORECASE
 )
 _BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
+_QUOTED = re.compile(r"(?<=: )'(-?\d[\d.e+-]*|nan|-?inf)'(?=[,}])")  # of transformers 5
 _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
 _EVALUATION = re.compile(
     r"^(?:vali?|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$"
@@ -247,6 +248,7 @@ def row_object(line: str) -> dict[str, Any] | None:
     """The object that a line is, of JSON or as Python prints a dict (Hugging Face's Trainer)."""
     line = line.strip()
     if line.startswith("{'"):
+        line = _QUOTED.sub(r"\1", line)
         line = _BARE.sub(lambda match: _AS_JSON.get(match[0], "null"), line.replace("'", '"'))
     try:
         found = json.loads(line) if line.startswith("{") else None
