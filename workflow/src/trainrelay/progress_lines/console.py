@@ -248,10 +248,10 @@ class ConsoleReader(LineReader):
         if below and not (counts and (pairs or place["iters"])):
             return {**pairs, **self._place} if pairs else {}
         named = any(map(_LOSS.search, pairs))
-        alone = place.get("iters") and not pairs
+        alone = bool(place.get("iters")) and not pairs
         evaluation = alone and _EVALUATES.search(head.partition("\0")[0])
-        alone = evaluation or (alone and not _WORD.search(head.rpartition("\0")[2]))
-        self._place = place if counts and (named or alone) else {}
+        begins = named or evaluation or (alone and not _WORD.search(head.rpartition("\0")[2]))
+        self._place = place if counts and begins else {}
         if self._place and evaluation:  # it counts the evaluation's batches
             self._place = {"iter": str(self._iteration)} if self._all_iters is not None else {}
         of_epoch = self._all_iters is not None and "iters" in place and _BATCH.search(line)
