@@ -49,6 +49,10 @@ def ended(tmp_path):
         ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=31.batch.\n", "oom-host"),
         ("srun: error: n1: task 0: Out Of Memory\n", "oom-host"),
         ("dist_train.sh: line 9: 4711 Killed    python train.py\n", "killed"),
+        (
+            "[2031-01-02 03:04:05,6] [INFO] [launch.py:328:h] Main process received SIGINT, exiting\n",
+            "killed",
+        ),
         ("Segmentation fault (core dumped)\n", "trainer-bug"),
         ("Loss is nan, stopping training\n", "diverged"),
         (

@@ -82,7 +82,7 @@ def test_the_groups_of_a_knowledge_file_come_first_and_in_its_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", ["lr", "lr_backbone", "time", "data_time", "memory", "grad_norm", "loss", "all"]
+    "metric", ["lr", "lr_backbone", "x/lr0", "time", "data_time", "memory", "grad_norm", "loss", "all"]
 )
 def test_totals_rates_and_machine_numbers_are_no_components(metric: str) -> None:
     assert not is_component(metric, total="all")

@@ -9,6 +9,7 @@ import pytest
 from trainrelay.analysis import analyze, read
 from trainrelay.analysis.naming import _TOTALS, total_of
 from trainrelay.records import Analysis
+from trainrelay.report import analysis_markdown
 
 
 def judged(path: Path, head: str, *columns: tuple[float, float]) -> Analysis:
@@ -36,8 +37,10 @@ FALLS, RISES = (8.0, 2.0), (2.0, 8.0)
         (["nll_loss", "loss_scale"], "nll_loss"),
         (["loss_ce", "loss_ce_unscaled"], "loss_ce"),
         (["g_loss", "d_loss"], None),
+        (["loss_feat"], None),
         (["loss_G", "acc"], None),
         (["policy_loss"], None),
+        (["LossPi", "acc"], None),
         (["value_loss"], None),
         (["train/loss_D"], None),
         (["loss_value", "acc"], "loss_value"),
@@ -88,6 +91,17 @@ def test_losses_that_work_against_each_other_are_no_total_and_none_has_to_fall(t
     assert (analysis.total, analysis.verdict.kind) == (None, "healthy")
     assert "its course was not judged" in analysis.verdict.reason
     assert "g_loss, d_loss" in analysis.verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("metric", "judged_so"),
+    [("ep_rew_mean", False), ("return", False), ("reward", False), ("acc", True), ("rewards/chosen", True)],
+)
+def test_a_loss_of_a_training_by_rewards_need_not_fall(tmp_path, metric, judged_so):
+    """That of preferences (DPO) has to."""
+    analysis = judged(tmp_path / "log.csv", f"epoch,loss,{metric}", RISES, RISES)
+    assert (analysis.verdict.kind != "healthy") == judged_so
+    assert "Healthy convergence" not in analysis_markdown("x", analysis)
 
 
 def test_the_page_names_each_usual_total():

@@ -56,6 +56,12 @@ def follow_the_message(path: Path) -> str:
     return message
 
 
+def test_weights_of_hugging_faces_trainer_are_named(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\x40" + bytes(7) + b'{"__metadata__":{"format":"pt"}}')
+    said = glance(tmp_path / "model.safetensors").problem
+    assert said == "is of safetensors, weights alone, which are not read"
+
+
 @pytest.mark.process
 def test_the_format_before_torch_1_6(tmp_path: Path, mmcv_style: Make) -> None:
     """With what torch loads from it only if told to: numpy's numbers, a Namespace."""
@@ -63,7 +69,7 @@ def test_the_format_before_torch_1_6(tmp_path: Path, mmcv_style: Make) -> None:
     whole = mmcv_style(args=argparse.Namespace(lr=0.1))
     torch.save(whole, path, _use_new_zipfile_serialization=False)
     assert "before 1.6" in (glance(path).problem or "")
-    assert "if your own training wrote it" in follow_the_message(path)
+    assert "if your own training wrote it, change how it saves" in follow_the_message(path)
     assert (inspect(path).epoch, inspect(path).tensors) == (2, 7)
 
 

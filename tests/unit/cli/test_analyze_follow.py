@@ -95,6 +95,35 @@ def test_rows_that_come_at_once_are_all_told(tmp_path: Path) -> None:
         assert (said, rows > 1) == (1, True)
 
 
+def test_a_bar_is_told_when_its_next_state_is_drawn(tmp_path: Path) -> None:
+    """The newest one ends no line."""
+    log, out = tmp_path / "t.log", tmp_path / "out"
+    states = [
+        f"\rEpoch 1: {10 * at:3d}%|##  | {at}/10 [00:01<00:02,  2.00it/s, loss=0.{at}]" for at in range(1, 10)
+    ]
+    log.write_text("".join(states[:6]))
+    with following(log, out):
+        until(lambda: "epoch 1, iter 5: loss 0.5" in out.read_text())
+        with log.open("a") as file:
+            file.write("".join(states[6:]))
+        until(lambda: "epoch 1, iter 8: loss 0.8" in out.read_text())
+        assert "iter 9" not in out.read_text()
+
+
+def test_of_which_format_bars_are_is_seen_once_other_lines_come(tmp_path: Path) -> None:
+    """The first averages of a trainer of the MetricLogger family come after an epoch of bars."""
+    log, out = tmp_path / "t.log", tmp_path / "out"
+    bars = "".join(
+        f"\rEpoch {{}}: {25 * at:3d}%|##  | {at}/4 [00:01<00:02,  2.00it/s, loss=0.5]" for at in range(1, 5)
+    )
+    log.write_text(bars.format(*[0] * 4))
+    with following(log, out):
+        until(lambda: "verdict: " in out.read_text())
+        with log.open("a") as file:
+            file.write("\nAveraged stats: lr: 0.0001  loss: 0.5000 (nan)\n" + bars.format(*[1] * 4))
+        until(lambda: "loss is NaN at epoch 1 (mean)" in out.read_text())
+
+
 def test_a_new_finding_is_printed_once(tmp_path: Path) -> None:
     log, out = tmp_path / "t.log", tmp_path / "out"
     before, after = parts(mmcv_text(epochs=2), "Epoch [2][")

@@ -67,3 +67,17 @@ def test_a_stream_that_the_caller_closed_is_no_failure(tmp_path: Path, closed: s
     command = f"'{sys.executable}' -m trainrelay analyze '{log}' {closed}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.process
+def test_what_is_started_then_has_these_streams_too(tmp_path: Path) -> None:
+    """Else a file that Snakemake opens gets the number, and what its jobs print is written into that."""
+    told, ask = tmp_path / "told", "import os; open({!r}, 'w').write(str([*map(os.path.exists, {})]))"
+    child = ask.format(str(told), [f"/proc/self/fd/{number}" for number in range(3)])
+    code = (
+        "import subprocess, sys; from trainrelay.__main__ import _open_streams; _open_streams();"
+        " subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    )
+    command = '"$0" -c "$1" "$2" <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", command, sys.executable, code, child], check=True)
+    assert told.read_text() == "[True, True, True]"

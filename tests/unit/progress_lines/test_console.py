@@ -10,7 +10,7 @@ import pytest
 
 from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.progress_lines.described import LineSeen
-from trainrelay.trainers import TRAINERS, Follower
+from trainrelay.trainers import TRAINERS, Follower, StepSeen
 from trainrelay.trainers.script_settings import ScriptSettings
 
 LEVEL = "2031-01-02 03:04:05,678 - mine - INFO - "
@@ -45,6 +45,11 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             ["Epoch 3/9", " 1/40 [=>..] - loss: 0.9\b\b\b 40/40 [====] - 2s 5ms/step - loss: 0.5"],
             (3, 40, 40),
             {"loss": 0.5},
+        ),
+        (
+            ["Epoch 3/9 ━━━━━━━━━ 16/16 0:00:01 • 0:00:00 8.83it/s val/loss: 0.125 train/loss: 0.25"],
+            (3, 16, 16),
+            {"loss": 0.25},
         ),
         (
             ["(epoch: 1, iters: 100, time: 0.5, data: 0.25) D_A: 0.5 cycle_A: 2.5"],
@@ -131,6 +136,72 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
         (["max epoch 300, epoch 3 loss 0.5"], (3, None, None), {"loss": 0.5}),
         (["train.py:30 INFO epoch 3 loss 0.5"], (3, None, None), {"loss": 0.5}),
         (["[3/90][4/9] loss_a: 0.5, total: 1.5"], (3, 4, 9), {"loss_a": 0.5, "total_loss": 1.5}),
+        (["[Epoch:1][Iter:4] - loss: 0.5"], (1, 4, None), {"loss": 0.5}),
+        (
+            [
+                "2031-01-02 03:04:05.678\tnode-7:0\tmine.train:990\tINFO\t[step=30/900,epoch=0]",
+                "    train/TokenLoss=5.5",
+            ],
+            (0, 30, 900),
+            {"TokenLoss": 5.5},
+        ),
+        (
+            ["Epoch 2/9  ━━━━━━ 50/100 0:00:02 • 0:00:01 20.1it/s v_num: 0.000 train_loss: 0.5"],
+            (2, 50, 100),
+            {"loss": 0.5},
+        ),
+        (["Epoch 2", "-------", "loss: 1.5  [ 6464/60000]"], (2, 6464, 60000), {"loss": 1.5}),
+        (
+            ["Validation: |      | 0/? [00:00<?, ?it/s]\x1b[A[02/01/31 03:04:05] INFO   Epoch 7: loss 0.5"],
+            (7, None, None),
+            {"loss": 0.5},
+        ),
+        (
+            [
+                "Epoch 1:  50%|##  | 5/10 [00:01<00:01, 2.0it/s, train_loss_step=0.5, train_loss_epoch=0.75, global_step=15]"
+            ],
+            (1, 5, 10),
+            {"loss": 0.5, "global_step": 15},
+        ),
+        (
+            ["starting epoch: 4", "Train -   loss: 0.5     top-1: 0.25"],
+            (4, None, None),
+            {"loss": 0.5, "top-1": 0.25},
+        ),
+        (
+            ["Epoch: [4/9], lr: 0.25, Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"],
+            (4, 5, 15),
+            {"lr": 0.25, "loss": 0.5},
+        ),
+        (["2|7|Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"], (2, 5, 15), {"loss": 0.5}),
+        (["Epoch 1: 100%|####| 9/9 [00:01<00:00, 2.0it/s, loss_epoch=0.75]"], (1, 9, 9), {"loss": 0.75}),
+        (["INFO:root:[Epoch 3] train=0.5 val=0.25 loss=1.5 time: 16.5"], (3, None, None), {"loss": 1.5}),
+        (["Epoch[003] Batch [49]/[60]\tSpeed: 9.5 samples/sec\t loss=2.5"], (3, 49, 60), {"loss": 2.5}),
+        (
+            ["Epoch 1, Step 25, avg loss so far is 0.5, current acc is 0.25"],
+            (1, 25, None),
+            {"loss": 0.5, "acc": 0.25},
+        ),
+        (["Epoch[3] Iteration[5/9] Loss: 1.5, Base Lr: 3.5e-05"], (3, 5, 9), {"loss": 1.5, "lr": 3.5e-05}),
+        (["epoch: 3,  loss is: 0.5, acc is: 0.25"], (3, None, None), {"loss": 0.5, "acc": 0.25}),
+        (
+            [
+                "Epoch: 3",
+                "train: 100%|####| 46/46 [00:12<00:00, 3.5it/s, dice_loss - 0.25, iou_score - 0.75]",
+            ],
+            (3, 46, 46),
+            {"dice_loss": 0.25, "iou_score": 0.75},
+        ),
+        (
+            [f"{LEVEL}**** Epoch 3 (3/9) ****", f"{LEVEL}Training mean loss: 0.5"],
+            (3, None, None),
+            {"loss": 0.5},
+        ),
+        (
+            [f"{LEVEL}Epoch 3 (3/9):", f"{LEVEL}Train Instance Accuracy: 0.75"],
+            (3, None, None),
+            {"instance_accuracy": 0.75},
+        ),
     ],
 )
 def test_lines_that_name_an_epoch(
@@ -164,6 +235,12 @@ def test_no_number_is_read_however_it_is_written(no_number: str) -> None:
             {"loss": 0.75, "cer": 0.25, "wer": 0.5},
         ),
         ("epoch 3 loss 0.5, dev loss 0.75", {"loss": 0.5}, {"loss": 0.75}),
+        ("epoch 3, train loss: 0.5, test loss: 0.75: 100%|####| 5/5", {"loss": 0.5}, {"loss": 0.75}),
+        (
+            "Epoch: 3, Steps: 9 | Train Loss: 0.25 Vali Loss: 0.5 Test Loss: 0.75",
+            {"loss": 0.25},
+            {"loss": 0.5},
+        ),
         (
             "Epoch 3 | train loss 0.5 acc 0.125 | test loss 0.75 acc 0.25 | lr 0.1",
             {"loss": 0.5, "acc": 0.125, "lr": 0.1},
@@ -209,6 +286,16 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
         (["INFO:tensorflow:global step 7: loss = nan (2.3 sec/step)"], 7, {"loss": math.nan}),
         ([f"{LEVEL}step:  4  loss:  7.5  memory: 66.9GiB(37.5%)  tps: 10,050"], 4, {"loss": 7.5}),
         ([" iteration      122/  250000 | global batch size:  1024 | lm loss: 2.5E+00 | number of nan iterations:   0 |"], 122, {"lm_loss": 2.5}),
+        (["I0102 03:04:05.678901  9167 sgd_solver.cpp:106] Iteration 180, lr = 0.5"], 180, {"lr": 0.5}),
+        ([" 180: 6.25, 6.5 avg loss, 0.001 rate, 0.9 seconds, 11520 images, 1.25 hours left"], 180, {"loss": 6.5, "lr": 0.001}),
+        (["180: 6.25, 6.5 avg, 0.001000 rate, 0.081498 seconds, 180 images"], 180, {"loss": 6.5, "lr": 0.001}),
+        (["Training progress:  23%|##   | 7000/30000 [01:45<04:24, 86.86it/s, Loss=0.25]"], 7000, {"loss": 0.25}),
+        (["[step=18] return=1.5 length=3.0"], 18, {"return": 1.5, "length": 3}),
+        (
+            ["     \x1b[1m Learning iteration 8/40 \x1b[0m     ", "", "    Total steps: 4096", "    Mean reward: 17.5"],
+            8,
+            {"reward": 17.5},
+        ),
         (["490 | loss 5.5 | lr 4.0e-05 | 80.7ms"], 490, {"loss": 5.5, "lr": 4.0e-05}),
         (["[2031-01-02 03:04:05,678 INFO] Step 50/900; acc:  31.5; xent: 4.5; 50/2 tok/s;   66 sec"], 50, {"acc": 31.5, "xent_loss": 4.5}),
         (
@@ -216,16 +303,52 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
             2048,
             {"ep_rew_mean": 20.5},
         ),
+        (["epoch 1/4", "steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, avr_loss=0.125]"], 80, {"avr_loss": 0.125}),
+        (["Steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, lr=0.5, step_loss=0.125]"], 80, {"lr": 0.5, "step_loss": 0.125}),
+        (["\x1b[36m(Runner pid=625)\x1b[0m step:18 - seq/min:23 - actor/pg_loss:0.5 - perf/mfu:0.25"], 18, {"actor/pg_loss": 0.5, "perf/mfu": 0.25}),
+        (["iter_dt 18.5ms; iter 700: train loss 0.5"], 700, {"loss": 0.5}),
+        (["completed step: 7, seconds: 1.5, loss: 8.5"], 7, {"loss": 8.5}),
+        (["I0102 03:04:05.678901 123 logging_writer.py:48] [700] train_loss=8.5, learning_rate=0.5"], 700, {"loss": 8.5, "lr": 0.5}),
     ],
 )  # fmt: skip
 def test_lines_that_name_an_iteration_alone(
     lines: list[str], iteration: int, values: dict[str, float]
 ) -> None:
-    assert last(*lines) is None
+    found = last(*lines)
+    assert found is None or not found.values
     seen = last(*lines, iters=0)
     assert seen
     assert seen.iteration == iteration
     assert dict(seen.values) == pytest.approx(values, nan_ok=True)
+
+
+@pytest.mark.parametrize("begun", ["[fold_0] 001/9:   0%|    | 0/4 [00:01<?, ?it/s, loss=0.5]", "steps:   0%|   | 0/8 [00:01<?, ?it/s, loss=0.5]"])  # fmt: skip
+def test_a_bar_at_its_begin_has_done_nothing(begun: str) -> None:
+    assert last(begun, iters=0) is None
+    assert not ((seen := last(begun)) and (seen.iteration or seen.values))
+    seen = last("2/3 * Epoch (train):   0%|    | 0/40 [00:00<?, ?it/s]", "valid loss: 0.5")
+    assert seen
+    assert (seen.epoch, dict(seen.evaluated)) == (2, {"loss": 0.5})
+
+
+def test_an_evaluation_below_a_line_that_counts_its_own_batches_is_of_the_newest_iteration() -> None:
+    """Composer's."""
+    seen = last(
+        "[batch=50/900]:", "  Train loss/train/total: 0.5", "[Eval batch=20/20] Eval on eval data:",
+        "  Eval metrics/eval/CrossEntropy: 0.75", iters=0,
+    )  # fmt: skip
+    assert seen
+    assert (seen.iteration, list(seen.evaluated.values())) == (50, [0.75])
+
+
+@pytest.mark.parametrize(("first", "stride"), [(25, 25), (10, 10), (1, 10), (0, 10)])
+def test_steps_over_the_whole_run_of_which_each_nth_is_printed(first: int, stride: int) -> None:
+    """An epoch has 50; its last is no first."""
+    reader = ConsoleReader()
+    steps = range(first, 101, stride)
+    lines = [f"epoch {(step - min(first, 1)) // 50} step {step} loss 0.5" for step in steps]
+    seen = [reader.line(line) for line in lines]
+    assert [one.iteration for one in seen if one] == [step - 50 * (step >= 50 + min(first, 1)) - 50 * (step > 100 - (first == 0)) for step in steps]  # fmt: skip
 
 
 def test_a_count_with_commas_is_one_number() -> None:
@@ -259,6 +382,12 @@ def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sig
         ("Test set: Average loss: 0.5, Accuracy: 98/100 (98%)", {"loss": 0.5}),
         (" 40/40 [====] - 5s 7us/step - loss: 0.5 - val_loss: 0.75", {"loss": 0.75}),
         (" Loss: 13.5  Iterations:   9/40  ValLoss:12.5", {"loss": 12.5}),
+        ("[Epoch 3] validation: err-top1=0.5 err-top5=0.25", {"err-top1": 0.5, "err-top5": 0.25}),
+        ("INFO:root:Evaluation Epoch 3 - Average Loss: 3.5, Average Accuracy: 0.5", {"loss": 3.5, "accuracy": 0.5}),
+        ("current epoch: 3 current mean dice: 0.75", {"dice": 0.75}),
+        (f"{LEVEL}Test Instance Accuracy: 0.5, Class Accuracy: 0.25", {"instance_accuracy": 0.5, "class_accuracy": 0.25}),
+        ("mAP=0.75", {"mAP": 0.75}),
+        ("valid: 100%|####| 9/9 [00:03<00:00, 3.5it/s, dice_loss - 0.5]", {"dice_loss": 0.5}),
     ],
 )  # fmt: skip
 def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
@@ -326,11 +455,23 @@ def test_the_place_of_a_training_and_its_total(line: str, wanted: tuple[object, 
     assert (seen.epoch, seen.iteration, seen.iters, seen.loss) == wanted
 
 
+def test_a_bar_of_an_epoch_is_progress_without_a_number_beside_it() -> None:
+    """Lightning's, of a module that logs nothing there; what only names an epoch is none, behind it either."""
+    follower = Follower(TRAINERS["script"].of(ScriptSettings(command="{launcher} {entry}"), "train.py"))
+    lines = ["Epoch 4:   0%|     | 0/64 [00:00<?]", "Epoch 4:   2%|     | 1/64 [00:00<00:01, v_num=0]"]
+    seen = [
+        follower.see(line + "\n")
+        for line in [*lines, "Epoch 4/9", "Validation:  50%|##   | 1/2 [00:00<00:01]"]
+    ]
+    assert seen == [None, StepSeen(5, 1, 64, None, None), None, None]
+
+
 @pytest.mark.parametrize("iters", [None, 5000])
 @pytest.mark.parametrize(
     "line",
     [
         "loaded checkpoint of epoch 7",
+        "Epoch 0 - loss: 0.0000 - lr: 0.0100:   0%|          | 0/64 [00:00<?, ?it/s]",
         "epoch 7 loss 0.3 (loaded from x.pt)",
         "Checkpoint of epoch 7 step 100 loss 0.3 loaded",
         "Epoch 5 val loss: 0.3",
@@ -422,6 +563,34 @@ def test_no_line_stalls_the_reader(unit: str) -> None:
         begun_s = time.process_time()
         reader.line((begin + unit * 4000)[:3999])
         assert time.process_time() - begun_s < 0.2, begin
+
+
+def test_batches_of_an_evaluation_that_nothing_calls_one() -> None:
+    """Lines of the training name their epoch."""
+    seen = last("[Epoch 3 Batch 80/82] loss=0.5, lr=0.1", "[Batch 10/35] loss=0.75, acc:0.5")
+    assert seen is None
+    assert last("[Epoch 3 Batch 80/82] loss=0.5, lr=0.1", "[Batch 81/82] loss=0.25")
+
+
+def test_a_step_of_another_program_has_no_numbers_below_it() -> None:
+    assert last("Step 3/40 : RUN make test", "  Tests: 9 passed, accuracy: 90.5", iters=0) is None
+
+
+def test_scores_that_detectron2_copies() -> None:
+    said = "[01/02 03:04:05 d2.evaluation.testing]: copypaste: "
+    seen = last(
+        "[01/02 03:04:05 events]: iter: 19  total_loss: 1.5  time: 0.25  data_time: 0.125",
+        *(
+            f"{said}{cells}"
+            for cells in ("Task: bbox", "AP,AP50", "1.5,2.5", "Task: segm", "AP,APs", "0.5,nan")
+        ),
+        iters=0,
+    )
+    assert seen
+    assert (seen.iteration, dict(seen.evaluated)) == (
+        19,
+        pytest.approx({"segm/AP": 0.5, "segm/APs": math.nan}, nan_ok=True),
+    )
 
 
 def test_a_config_is_no_training() -> None:

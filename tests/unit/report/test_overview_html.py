@@ -10,7 +10,7 @@ import pytest
 from support import sample_report
 from support.page import HOSTILE, Page
 from support.sample_report import Overview, RunReport, StageReport
-from trainrelay.report import overview_html
+from trainrelay.report import attention, overview_html
 from trainrelay.report.card import overview_headline as headline
 from trainrelay.report.html import address
 
@@ -71,6 +71,19 @@ def test_each_run_links_to_its_report_and_to_what_needs_attention() -> None:
     assert links == ["a%20b/report.html", "a%20b/report.html#attention", "calm/report.html"]
     assert "4 things need attention." in read.words
     assert "Nothing needs attention." in read.words
+
+
+@pytest.mark.parametrize("state", ["stopped", "changed", "foreign", "refused"])
+def test_a_stage_that_needs_a_decision_needs_attention(state: str) -> None:
+    """Also where its last attempt was stopped on request."""
+    stage = sample_report.stage2()
+    last = stage.attempts[-1].model_copy(update={"end": "time-limit", "reason": "stopped by Slurm"})
+    why = "3 attempts in a row saved no new checkpoint."
+    stopped = dataclasses.replace(stage, attempts=(*stage.attempts[:-1], last), state=state, state_reason=why)
+    assert "5 things need attention." in page(of(stopped)).words
+    ended = dataclasses.replace(stopped, attempts=(last.model_copy(update={"end": "hang"}),))
+    told = [one.title for one in attention.notices(ended) if one.tone == "bad" or "ended" in one.title]
+    assert told == ["Attempt 2 ended: hang"]  # once
 
 
 def test_one_thing_is_told_in_the_singular() -> None:

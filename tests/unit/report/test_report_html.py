@@ -131,7 +131,7 @@ def test_a_running_stage_shows_its_fallback_and_its_failed_attempt() -> None:
     assert "Epochs done 8 of 20 in epoch 9, iter 2310/3517" in words
     assert "Backend gloo fell back: nccl → gloo" in words
     assert "The communication backend fell back" in words
-    over = "stage2: 1 attempt ended early, and the training went on after it ·over"
+    over = "stage2: 1 attempt ended early and was followed by another ·over"
     assert f"{over} Attempt 1 ended: comm stage2 · epoch 5, iter 1240 Rank 3 reported first" in words
     assert "21 h 42 min and attempt 2, since 2026-01-08 07:12 UTC" in words
 

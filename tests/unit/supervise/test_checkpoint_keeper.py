@@ -536,11 +536,12 @@ def test_nothing_is_said_of_other_files_once_a_checkpoint_is_understood(
 class KilledWithinItsFirstSave(InPlace):
     """By its supervisor's words it has trained an epoch."""
 
+    line = "Epoch: [0]  [0/3]  eta: 0:00:01  loss: 0.5000  time: 0.1"
+
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
-        line = "Epoch: [0]  [0/3]  eta: 0:00:01  loss: 0.5000  time: 0.1"
         folder, cut = request.work_dir, f"head -c 300 '{request.config}/checkpoint_1.pth'"
         saved = f"mkdir -p '{folder}'; {cut} > '{folder}/checkpoint.pth'"
-        return Launch(("sh", "-c", f"echo '{line}'; {saved}; kill -9 $$"), {}, request.root)
+        return Launch(("sh", "-c", f"echo '{self.line}'; {saved}; kill -9 $$"), {}, request.root)
 
 
 @pytest.mark.process
@@ -556,6 +557,23 @@ def test_a_training_that_was_killed_within_its_first_save_begins_again(
     assert (record.number, record.end, record.resumed_from) == (3, "done", None)
     left = {path.name for path in job.work_dirs.current.glob("*.damaged*")}
     assert left == {"checkpoint.pth.damaged", "checkpoint.pth.damaged2"}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("puts", [False, True])
+def test_what_may_not_be_of_a_first_save_is_not_trained_over(
+    tmp_path: Path, over_one: Path, puts: bool
+) -> None:
+    """An earlier epoch may have been in the same file; what you are copying there is not the trainer's."""
+    job = in_place(tmp_path, over_one)
+    trainer = KilledWithinItsFirstSave()
+    trainer.line = trainer.line if puts else trainer.line.replace("[0]  [0/3]", "[2]  [0/3]")
+    assert once(replace(job, trainer=trainer), Console(file=io.StringIO())).end == "killed"
+    file = job.work_dirs.current / "checkpoint.pth"
+    os.utime(file, (time.time(), time.time() + 3600 * puts))
+    with pytest.raises(Refusal, match="cut short"):
+        once(job, Console(file=io.StringIO()))
+    assert file.exists()
 
 
 @pytest.mark.process

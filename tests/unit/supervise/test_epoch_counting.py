@@ -259,6 +259,24 @@ def test_a_stage_that_counts_on_from_another_one_tells_the_first_number_at_its_e
     assert counting.bases.printed == printed
 
 
+@pytest.mark.parametrize("before", [begun(), begun(EpochBases(printed=0, saved=1), 2)])
+def test_a_line_of_epoch_0_before_the_first_one_is_seen_by_the_last_file(before: AttemptRecord) -> None:
+    """As of a script that first tells the loss of what it starts from."""
+    trainer, counting = Trainer(1, 0), EpochCounting(before, learns=True)
+    if not before.resumed_from:
+        counting.step(trainer.line(0))
+    play(trainer, counting, list(events(2 if before.resumed_from else 1, EPOCHS, 1)), at(1, 5, 9, 13))
+    counting.finish(dict(trainer.files), EPOCHS)
+    assert counting.bases == EpochBases(printed=1, saved=0)
+
+
+def test_a_line_behind_the_last_epoch_is_none_of_them() -> None:
+    trainer, counting = Trainer(0, 1), EpochCounting(begun(), learns=True)
+    play(trainer, counting, [*events(1, EPOCHS, 1), ("line", EPOCHS + 1)], at(1, 5, 9, 13))
+    counting.finish(dict(trainer.files), EPOCHS)
+    assert counting.bases.printed == 0
+
+
 def test_a_record_counts_its_resume_point_as_its_checkpoints() -> None:
     now: Any = with_bases(begun(EpochBases(printed=0), 2), EpochBases(printed=0, saved=1))
     assert (now.resumed_from.epoch, now.epoch_bases.saved) == (3, 1)

@@ -133,6 +133,7 @@ def a_tar(path: Path) -> None:
 LIKE = [
     ("checkpoints/epoch_3.pth", save),
     ("a/b/last", save),
+    ("lightning_logs/version_0/checkpoints/epoch=3-step=256.ckpt", save),
     ("epoch_3.pth", linked),
     ("dangling.ckpt", lambda path: path.symlink_to("/not/mounted/epoch_3.ckpt")),
     ("model.bin", save),
@@ -151,7 +152,7 @@ UNLIKE = [
     ("results.pkl", of_text),
     ("code.tar", a_tar),
     ("pretrained/resnet50.pth", weights_alone),
-    ("a/b/c/d.pth", save),
+    ("a/b/c/d/e.pth", save),
     ("a fifo", os.mkfifo),
 ]
 

@@ -36,7 +36,8 @@ def parse_args():
 
 def main():
     args = parse_args()
-    print(args)
+    if hasattr(os, "none"):
+        torch.serialization.add_safe_globals([Config])
 
 if __name__ == "__main__":
     main()

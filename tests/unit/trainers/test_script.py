@@ -144,16 +144,17 @@ def test_what_the_section_does_not_say_is_refused(
 
 
 def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: Path) -> None:
-    """Known are --lr and --epochs; where a script may take others, nothing is known."""
-    parser = (
-        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr')\np.add_argument('--epochs')\n"
-    )
+    """Known are three; where a script may take others, nothing is known."""
+    parser = "import argparse\np = argparse.ArgumentParser()\n"
+    parser += "".join(f"p.add_argument('--{name}')\n" for name in ("lr", "epochs", "emsize"))
     (tmp_path / "a.py").write_text(parser + "args = p.parse_args()\n")
     trainer = kind("a.py", command="{launcher} {entry} --epochs {epochs}", options="--{name}={value}")
     request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={"lrr": 1})
-    backend, flag = trainer.unsupported(request)
+    backend, flag, resume = trainer.unsupported(request)
     assert flag == "a.py declares no --lrr, which script.command or an option gives it; did you mean --lr?"
     assert backend.startswith("a.py declares no --dist-backend, which script.command")
+    gives = "which script.resume gives it when it resumes"
+    assert resume == f"a.py declares no --resume, {gives}; it has --emsize, --epochs, --lr"
     (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")
     assert not list(trainer.unsupported(request))
 
@@ -161,7 +162,7 @@ def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: 
 def test_a_module_is_held_against_what_its_file_declares(tmp_path: Path) -> None:
     """What comes before it, the launcher's, is not."""
     (tmp_path / "a.py").write_text("import argparse\np = argparse.ArgumentParser()\nargs = p.parse_args()\n")
-    trainer = kind("a.py", command="{launcher} -m {module} --lr 1", backend=None)
+    trainer = kind("a.py", command="{launcher} -m {module} --lr 1", backend=None, resume="")
     request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={})
     (said,) = trainer.unsupported(request)
     assert said.startswith("a.py declares no --lr")
@@ -169,7 +170,7 @@ def test_a_module_is_held_against_what_its_file_declares(tmp_path: Path) -> None
 
 def begun_by(word: str, folder: Path, interpreter: str = sys.executable) -> tuple[list[str], list[str]]:
     """What keeps a command with this first word from a start, and what is worth knowing of it."""
-    trainer = kind(command=f"{word} {{entry}}")
+    trainer = kind(command=f"{word} {{entry}} {{epochs}}")
     request = replace(REQUEST, root=str(folder), interpreter=interpreter)
     return [*trainer.start_problems(request, certain=True)], [*trainer.start_problems(request, certain=False)]
 
@@ -198,6 +199,21 @@ def test_a_program_is_looked_for_where_the_start_would_and_not_behind_a_prefix(t
     assert [*trainer.start_problems(REQUEST, certain=True)]
     for other in ({"env": {"PATH": str(tmp_path)}}, {"prefix": ("apptainer",)}, {"nodes": 2}):
         assert not [*trainer.start_problems(replace(REQUEST, **other), certain=True)]
+
+
+def test_what_the_command_does_not_pass_on_is_remarked() -> None:
+    """Else it trains as many epochs as its own config says, and saves where nobody looks."""
+    trainer, own = kind(command="{interpreter} {entry} {config}"), "/data/runs/r/s/work_dir"
+    (said,) = trainer.start_problems(replace(REQUEST, work_dir=own), certain=False)
+    assert said == (
+        f"script.command has no {{epochs}} (50) and no {{work_dir}} ({own}): unless the script's code or"
+        " config says the same, it trains another number of them or saves where its checkpoints are"
+        " not looked for"
+    )
+    (said,) = trainer.start_problems(REQUEST, certain=False)
+    assert "{work_dir}" not in said, "a work dir of the config is where the script saves by itself"
+    here = kind(command="{interpreter} {entry} {epochs}", cwd_is_work_dir=True)
+    assert not [*here.start_problems(replace(REQUEST, work_dir=own), certain=False)]
 
 
 def test_a_python_that_is_not_the_interpreter_is_remarked(
@@ -334,6 +350,7 @@ def test_a_key_that_the_section_names_tells_the_count(tmp_path: Path) -> None:
     assert trainer.unrecognised(tmp_path) == [(path, f"lacks trainer.done; {there}")]
     assert kind().unrecognised(tmp_path) == [(path, f"lacks epoch; {there}")]
     assert "script.counted" in kind().looked_for
+    assert 'script.checkpoints: "NAME_{epoch}.pt"' in kind().looked_for
     assert kind(counted="EPOCHS_RUN").checkpoints(tmp_path) == [(4, path)]
     by_iteration = TRAINERS["script"].of(ScriptSettings(**OWN, counted="EPOCHS_RUN"), "t.py", 9)
     assert by_iteration.inspect(path, 0, path).done("iteration") == 4

@@ -175,6 +175,13 @@ def test_a_checkpoint_that_is_understood_by_now_needs_no_decision() -> None:
     )
 
 
+def test_a_checkpoint_that_was_understood_at_the_end_as_well_needs_the_decision() -> None:
+    """It was damaged then, say: that the config describes it is nothing new."""
+    final = Decision(step="final", reason="3 attempts in a row saved no new checkpoint", what_to_do="x")
+    last = attempt(end="unfinished", decision=final, saved_epoch=6)
+    assert kind(replace(TRAINED, attempts=(last,))) == "stopped"
+
+
 def test_another_learning_rate_is_a_change_and_says_which() -> None:
     judged = state.judge(replace(TRAINED, ingredients={**PARTS, "config: optimizer.lr": "0.0001"}))
     assert judged.kind == "changed"

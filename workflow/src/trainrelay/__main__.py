@@ -19,7 +19,7 @@ def main() -> int:
 def _open_streams() -> None:
     """A stream that the caller closed (`>&-`) is /dev/null: no file of ours may get its number."""
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:
-        pass
+        os.set_inheritable(number, True)  # what is started has them, too
     os.close(number)
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w")

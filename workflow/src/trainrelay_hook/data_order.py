@@ -91,7 +91,7 @@ class Order(BatchSampler):
         self._under_way = self.lost = False  # by iterations: a pass; it is not known which is the training's
         self.batches = 0  # that were trained with, by iterations: a trainer's own resume may begin again
         self.began: dict[str, Any] = {}  # the generators when the current pass's order was drawn
-        self.length = len(self)  # of this pass: a sampler may count them anew each time
+        self.length = len(self)  # of this pass: a sampler may count them again each time
         self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None
         # Workers that outlive an epoch know the data set as it was when they began.
         self._outliving = loader if getattr(loader, "persistent_workers", False) else None

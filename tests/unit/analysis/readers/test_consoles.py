@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,18 @@ def test_folds_and_words_for_an_evaluation_within_a_line(tmp_path: Path) -> None
     }
     assert (log.iters_per_epoch, log.max_epochs) == (3, 10)
     assert rows == {"train": [(1, 0.5)] * 3 + [(2, 0.5)] * 3, "val": [(1, 0.75), (2, 0.75)]}
+
+
+def test_an_accuracy_called_train_makes_no_summary_of_a_line(tmp_path: Path) -> None:
+    lines = (f"INFO:root:[Epoch {epoch}] train=0.5 val=0.25 loss=1.5 time: 9.5" for epoch in range(3))
+    assert [(row.phase, row.epoch, dict(row.values)) for row in log_of(tmp_path, *lines).rows] == [
+        ("train", epoch, {"loss": 1.5}) for epoch in (1, 2, 3)
+    ]
+
+
+def test_of_a_training_that_counts_iterations_no_epoch_is_said(tmp_path: Path) -> None:
+    log = log_of(tmp_path, *(f"step {step}: loss 2.5" for step in range(5)))
+    assert not log.setup
 
 
 def bars(epoch: int, length: int = 4, shown: str = ", loss=0.5") -> str:
@@ -97,6 +110,137 @@ def test_an_evaluation_that_a_bar_shows_is_of_the_epoch_before(tmp_path: Path, a
     log = log_of(tmp_path, text)
     assert of_phase(log, "val") == [(1, 0, 0.75), (2, 0, 0.25), (3, 0, 0.125)]
     assert {name for row in log.rows for name in row.values} == {"loss"}
+
+
+@pytest.mark.parametrize("behind", [1, 3, 5])
+def test_ranks_that_draw_the_same_bar_and_do_not_keep_step_are_no_restart(
+    tmp_path: Path, behind: int
+) -> None:
+    one = [state for epoch in range(3) for state in bars(epoch, 50).split("\r")]
+    both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
+    log = log_of(tmp_path, "\r".join(state for pair in both for state in pair))
+    assert (log.restarts, len(log.rows)) == (0, 150)
+    again = log_of(tmp_path, "\r".join(one[:80]), "\r".join(one[51:]))
+    assert (again.restarts, len(again.rows)) == (1, 150)
+
+
+def test_epochs_that_were_evaluated_to_the_last_are_finished(tmp_path: Path) -> None:
+    lines = [f"Epoch {epoch}/3 loss=0.5 val_loss=0.75" for epoch in (1, 2, 3)]
+    assert analyze(log_of(tmp_path, *lines)).progress.finished
+    assert not analyze(log_of(tmp_path, *lines[:2], "Epoch 3/3 loss=0.5")).progress.finished
+
+
+def test_no_iteration_is_beyond_the_length_of_an_epoch(tmp_path: Path) -> None:
+    lines = [f"(step {step}, epoch {1 + step // 50}) - loss: 0.5" for step in range(10, 110, 10)]
+    log = log_of(tmp_path, *lines)
+    assert max(row.iteration for row in log.rows) == log.iters_per_epoch
+
+
+def test_an_end_that_lightning_tells_and_epochs_from_0_to_one_less(tmp_path: Path) -> None:
+    text = (
+        "".join(f"{bars(epoch)}\n" for epoch in range(3)) + "`Trainer.fit` stopped: `max_epochs=3` reached.\n"
+    )
+    assert analyze(log_of(tmp_path, text)).progress.finished
+    rich = [
+        f"Epoch {epoch}/2  ━━━━ {at}/4 0:00:02 • 0:00:01 loss: 0.5" for epoch in range(3) for at in range(5)
+    ]
+    log = log_of(tmp_path, *rich)
+    assert (log.max_epochs, log.iters_per_epoch, of_phase(log, "train")[-1][:2]) == (3, 4, (3, 4))
+    assert log_of(tmp_path, *rich[:10]).max_epochs == 2  # who knows?
+
+
+def test_an_evaluation_that_a_bar_begins_to_show_amid_an_epoch_counts(tmp_path: Path) -> None:
+    """Lightning's `val_check_interval`; of two ranks each shows its own."""
+    states, before = [], ("0.5", "0.625")
+    for epoch, amid in enumerate((("0.5", "0.625"), ("nan", "0.25"), ("0.125", "0.0625"))):
+        for done in range(5):
+            before = amid if done == 2 else before
+            values = [f", loss=0.5, val_loss={value}" if (epoch, done) >= (0, 2) else "" for value in before]
+            states += [
+                f"Epoch {epoch}: {25 * done:3d}%|##  | {done}/4 [00:01<00:02,  2.00it/s{one}]"
+                for one in values
+            ]
+    log = log_of(tmp_path, "\r".join(states))
+    assert [(epoch, done) for epoch, done, _ in of_phase(log, "val")] == [(1, 2), (2, 2), (3, 2)]
+    assert "loss is NaN at epoch 2 (validation)" in analyze(log).verdict.reason
+
+
+def test_an_evaluation_that_a_bar_shows_from_its_first_step_on_is_of_the_epoch_before(tmp_path: Path) -> None:
+    text = "".join(
+        bars(epoch, shown=", loss=0.5" + value) + "\n"
+        for epoch, value in ((1, ""), (2, ", val_loss=0.75"), (3, ", val_loss=nan"))
+    )
+    log = log_of(tmp_path, text)
+    assert [epoch for epoch, *_ in of_phase(log, "val")] == [1, 2]
+    assert "loss is NaN at epoch 2 (validation)" in analyze(log).verdict.reason
+
+
+@pytest.mark.parametrize("named", ["Validation", "Validating", "Val Epoch 7", "Epoch 7 [Val]"])
+def test_a_bar_of_an_evaluation_between_those_of_a_training_is_one(tmp_path: Path, named: str) -> None:
+    """Its last state counts; how far it is, is no metric."""
+    text = "".join(
+        f"{bars(epoch)}\n"
+        + "\r".join(
+            f"{named}: {50 * at}%|##| {at}/2 [00:01<00:00, 2.0it/s, loss=0.{at + epoch}]" for at in (1, 2)
+        )
+        + "\n"
+        for epoch in (0, 1)
+    )
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "val") == [(1, 0, 0.2), (2, 0, 0.3)]
+    assert {name for row in log.rows for name in row.values} == {"loss"}
+    assert of_phase(log, "epoch") == []
+
+
+def test_what_a_bar_shows_before_any_evaluation_is_none(tmp_path: Path) -> None:
+    """As the infinity with which a script begins."""
+    text = "\n".join(
+        bars(epoch, shown=f", loss=0.5, val_loss={'inf' if epoch == 1 else 0.5}") for epoch in (1, 2, 3)
+    )
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "val") == [(1, 0, 0.5)]
+    assert "Inf" not in analyze(log).verdict.reason.replace("NaN/Inf", "")
+
+
+def test_bars_of_several_ranks_in_one_line_all_count(tmp_path: Path) -> None:
+    lines = [
+        "".join(
+            f"Epoch 1: {25 * at}%|##  | {at}/4 [00:01<00:02,  2.00it/s, loss={one}]"
+            for one in ("0.5", "0.25")
+        )
+        + f"Epoch 1: {25 * (at + 1)}%|### | {at + 1}/4 [00:01<00:02,  2.00it/s, loss=nan]"
+        + f"Epoch 1: {25 * at}%|##  | {at}/4 [00:01<00:02,  2.00it/s, loss=0.5]"
+        for at in (1, 2, 3)
+    ]
+    assert "loss is NaN at epoch 1, iter 2" in analyze(log_of(tmp_path, *lines)).verdict.reason
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        ", lr=[0.1, 0.2], loss={}",
+        ", loss=tensor({}, device='cuda:0')",
+        ", loss: {}",
+        ", loss={}, sizes=[[1, 2], [3]]",
+    ],
+)
+def test_what_a_bar_shows_in_other_words(tmp_path: Path, shown: str) -> None:
+    log = log_of(tmp_path, bars(1, shown=shown.format("0.5")) + "\n" + bars(2, shown=shown.format("nan")))
+    assert of_phase(log, "train")[:4] == [(1, done, 0.5) for done in (1, 2, 3, 4)]
+    assert "loss is NaN at epoch 2, iter 1" in analyze(log).verdict.reason
+
+
+@pytest.mark.parametrize("line", [bars, lambda epoch: f"Epoch {epoch}: loss 0.5"])
+def test_a_log_that_begins_with_a_later_epoch_counts_as_the_one_before_it(
+    tmp_path: Path, line: Callable[[int], str]
+) -> None:
+    """What a trainer calls its first epoch is seen in one of its logs alone."""
+    paths = [tmp_path / "first.log", tmp_path / "second.log"]
+    for path, epochs in zip(paths, ((0, 1, 2), (3, 4, 5)), strict=True):
+        path.write_text("\n".join(map(line, epochs)) + "\n")
+    log = read(paths)
+    assert sorted({row.epoch for row in log.rows}) == [1, 2, 3, 4, 5, 6]
+    assert not log.redone_iterations
 
 
 def test_a_failure_right_behind_a_bar_is_its_end(tmp_path: Path) -> None:

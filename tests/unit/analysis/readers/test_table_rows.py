@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
+from trainrelay.analysis import analyze
 from trainrelay.analysis.readers import clean, read
 from trainrelay.errors import LogError, UnknownLogError
 
@@ -77,6 +79,37 @@ def test_lightnings_rows_of_one_step_are_one(tmp_path):
         ("val", 1, 50, {"loss": 8.5}),
         ("train", 1, 100, {"loss": 7.0}),
     ]
+
+
+@pytest.mark.parametrize("index", ["", ",", "0,"])
+def test_a_history_that_was_written_to_a_table_has_a_row_per_epoch(tmp_path, index):
+    head = index.replace("0", "")
+    log = log_of(tmp_path, f"{head}loss,val_loss\n{index}0.5,0.75\n{index}0.25,0.5\n")
+    assert [(phase, epoch, values["loss"]) for phase, epoch, _, values in rows(log)] == [
+        *(("train", 1, 0.5), ("val", 1, 0.75), ("train", 2, 0.25), ("val", 2, 0.5))
+    ]
+
+
+def test_thresholds_are_parts_of_a_name(tmp_path):
+    """YOLOv5's results.csv."""
+    head = "      epoch,   train/box_loss,  metrics/mAP_0.5, metrics/mAP_0.5:0.95,      x/lr0"
+    log = log_of(
+        tmp_path, f"{head}\n" + "".join(f"  {epoch},  0.5,  0.25,  0.125,  0.01\n" for epoch in (0, 1))
+    )
+    assert rows(log)[:2] == [
+        ("train", 1, 1, {"box_loss": 0.5, "x/lr0": 0.01}),
+        ("val", 1, 1, {"mAP_0.5": 0.25, "mAP_0.5:0.95": 0.125}),
+    ]
+
+
+def test_detectron2s_scores_are_of_an_evaluation_and_nan_where_there_are_no_objects(tmp_path):
+    step = {"iteration": 19, "total_loss": 1.5}
+    log = log_of(
+        tmp_path, lines(step, {**step, "iteration": 39, "bbox/AP": 9.5, "bbox/APs": math.nan, "segm/AP": 8.5})
+    )
+    assert rows(log)[2][0] == "val"
+    assert set(rows(log)[2][3]) == {"bbox/AP", "bbox/APs", "segm/AP"}
+    assert not [one for one in analyze(log).findings if one.severity != "info"]
 
 
 def test_steps_that_go_back_begin_a_segment(tmp_path):
@@ -192,6 +225,16 @@ def test_what_hugging_faces_trainer_prints_is_at_the_step_of_its_bar(tmp_path):
     assert [marker.text for marker in log.markers] == ["ValueError: no such class"]
 
 
+def test_the_numbers_of_its_fifth_version_are_in_quotes(tmp_path):
+    text = "".join(
+        f"{bar(at, 90)}{{'loss': '{9 / at}', 'lr': '5e-05', 'epoch': '0.{at}'}}\n" for at in (10, 20)
+    )
+    assert [(step, values["loss"]) for _, _, step, values in rows(log_of(tmp_path, text))] == [
+        (10, 0.9),
+        (20, 0.45),
+    ]
+
+
 def test_without_a_bar_its_rows_are_numbered(tmp_path):
     text = "".join(f"{{'loss': {3 - n / 10}, 'epoch': {n / 2}}}\n" for n in (1, 2, 3))
     assert [step for _, _, step, _ in rows(log_of(tmp_path, text))] == [1, 2, 3]
@@ -229,6 +272,41 @@ def test_a_row_of_training_is_at_the_step_of_the_bar_just_before_it(tmp_path, be
 def test_a_bar_that_stands_still_counts_no_steps(tmp_path):
     text = "".join(f"{{'loss': {9 / at}, 'epoch': {at / 20}}}\n" for at in (1, 2, 3))
     assert [step for _, _, step, _ in rows(log_of(tmp_path, bar(50000, 50000) + text))] == [1, 2, 3]
+
+
+def test_numbers_in_quotes_are_numbers(tmp_path):
+    """Hugging Face's Trainer prints them from version 5 on."""
+    text = "".join(
+        f"{{'loss': '{3 - n / 10}', 'learning_rate': '5e-05', 'epoch': '{n / 2}'}}\n" for n in (1, 2, 3)
+    )
+    assert [x["loss"] for *_, x in rows(log_of(tmp_path, text))] == [2.9, 2.8, 2.7]
+
+
+def test_rows_in_bulk_behind_a_bar_are_placed_by_their_epochs(tmp_path):
+    """Where the standard output is a file, they come later than the bar, which is an error output's."""
+    printed = [f"{{'loss': {9 / n}, 'epoch': {n / 5}}}\n" for n in range(1, 11)]
+    text = "".join(
+        [bar(40, 100), *printed[:5], bar(70, 100), *printed[5:], bar(100, 100).replace("|###   |", "")]
+    )
+    log = log_of(tmp_path, text)
+    assert [step for _, _, step, _ in rows(log)] == [*range(10, 101, 10)]
+    assert log.iters_per_epoch == 100
+    cut = log_of(tmp_path, text.partition("100%")[0])
+    assert [step for _, _, step, _ in rows(cut)] == [*range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("between", "steps"), [("", [3, 4]), ("{'train_runtime': 9, 'train_loss': 2, 'epoch': 2}\n", [1, 2])]
+)
+def test_rows_that_nothing_counts_and_that_go_back_are_of_another_start(tmp_path, between, steps):
+    """From the same epoch on; after the end of a training, of another one."""
+
+    def text(*epochs):
+        return "".join(f"{{'loss': {3 - at}, 'epoch': {at}}}\n" for at in epochs)
+
+    log = log_of(tmp_path, text(0.5, 1.0, 1.5, 2.0) + between + text(1.5, 1.75))
+    assert log.segments == 2
+    assert [row.step for row in log.rows if row.segment == 1] == steps
 
 
 ERROR = 'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\nRuntimeError: CUDA error\n'

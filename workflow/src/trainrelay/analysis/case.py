@@ -368,7 +368,7 @@ class Case:
         return Progress(last.epoch, iteration, length, epochs, fraction, finished)
 
     def _finished(self, last: Row) -> bool:
-        """The last epoch was saved, or its last line logged, or summed up where the trainer sums epochs up.
+        """The last epoch was saved, evaluated, or its last line logged, or summed up where the trainer does.
 
         A trainer that saved the epoch before the last and then logged the last line of the last epoch,
         but did not say that it saves this one, was cut off between the two.
@@ -377,7 +377,8 @@ class Case:
         if epochs is None or last.epoch < epochs:
             return False
         saved = {m.epoch for m in self.log.markers if m.kind == "saved"}
-        if epochs in saved or last.epoch > epochs or (self.from_zero and self.log.epochs_only):
+        whole = self.from_zero or any(row.epoch == epochs for row in self.rows("val"))
+        if epochs in saved or last.epoch > epochs or (whole and self.log.epochs_only):
             return True
         if self.from_zero:  # its mean or validation is there; its last line, in a log that never has either
             said = {row.epoch for row in self.log.rows if row.phase != "train"}

@@ -21,10 +21,11 @@ SUM = "sum of losses"  # a total that no log has: what is logged adds up to it
 _TOTALS = ("loss", "total_loss", "train_loss", "training_loss", "loss_total")
 _LOSS = re.compile(r"loss(?!_?scal)", re.IGNORECASE)  # the scale of a loss scaler is none
 _ADVERSARIAL = re.compile(
-    r"(.*[\W_])?(gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value[\W_]?loss"
-    r"|[gd][\W_]?loss|loss[\W_]?[gd])([\W_].*)?|(.*/)?[gd][\W_].*",
+    r"(.*[\W_])?(gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value[\W_]?loss|fm|loss_feat"
+    r"|[gd][\W_]?loss|loss[\W_]?(?:[gdv]|pi|q\d?))([\W_].*)?|(.*/)?[gd][\W_].*",
     re.IGNORECASE,
 )
+_REWARD = re.compile(r"(?:[^.]*[\W_])?(?:rew(?:ard)?|returns?)(?:_mean)?", re.IGNORECASE)
 OVERALL_SCORES = ("NDS", "mAP", "mIoU")
 _NAME = re.compile(
     r"(?P<base>(?:(?P<group>[^.]*)\.(?:(?<!\d\.)|(?!\d)))?"  # pck@0.1 is a number, and has no group
@@ -57,8 +58,13 @@ def split(name: str) -> Parts:
 
 
 def is_learning_rate(name: str) -> bool:
-    """`lr`, or `lr_backbone`, `lr/pg0` and the like where the parameter groups differ."""
-    return name == "lr" or name.startswith(("lr_", "lr/"))
+    """`lr`, or `lr_backbone`, `lr/pg0`, `x/lr0` and the like where the parameter groups differ."""
+    return re.fullmatch(r"(?:x/)?lr(?:\d|[_/].*)?", name) is not None
+
+
+def is_reward(name: str) -> bool:
+    """Whether a metric is what reinforcement learning is after: its losses need not fall."""
+    return _REWARD.fullmatch(name) is not None
 
 
 def is_loss(name: str) -> bool:

@@ -84,6 +84,11 @@ _MEMBERS: dict[str, str] = {
     "numpy.core.numeric": "_frombuffer",
     "numpy._core.numeric": "_frombuffer",
     "mmengine.logging.history_buffer": "HistoryBuffer",
+    "omegaconf.base": "ContainerMetadata Metadata",
+    "omegaconf.dictconfig": "DictConfig",
+    "omegaconf.listconfig": "ListConfig",
+    "omegaconf.nodes": "AnyNode BooleanNode BytesNode FloatNode IntegerNode PathNode StringNode",
+    "typing": "Any",
     "torch": (
         "Size Tensor device strided sparse_coo sparse_csr sparse_csc sparse_bsr sparse_bsc contiguous_format "
         "channels_last channels_last_3d preserve_format per_tensor_affine per_tensor_symmetric "

@@ -236,6 +236,8 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
         if _LEGACY_MAGIC in file.read(64):
             raise OtherFormat("is in the format of torch before 1.6 (_use_new_zipfile_serialization=False)")
         raise BrokenFile("is a plain pickle, not a checkpoint of torch.save")
+    if file.read(7)[6:] == b"{":  # behind the length of what begins with it
+        raise BrokenFile("is of safetensors, weights alone, which are not read")
     if head != b"PK":
         raise BrokenFile("is not a checkpoint: it is no zip file")
 

@@ -328,8 +328,9 @@ def _remedy(problem: BrokenFile, path: Path) -> str:
     if isinstance(problem, OtherFormat):
         code = _SAVE_AGAIN.format(_UNWRAP if "DTensor" in str(problem) else "")
         return (
-            "if your own training wrote it, save it again with the trainer's Python (that runs what is in the"
-            f" file): TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -c {shlex.quote(code)} {typed}"
+            "if your own training wrote it, change how it saves, and save this again with the trainer's"
+            " Python (that runs what is in the file):"
+            f" TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -c {shlex.quote(code)} {typed}"
         )
     return (
         f"run: mv {typed} {kept} and put a valid one in its place, or start the workflow again: "

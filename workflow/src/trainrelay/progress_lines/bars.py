@@ -16,10 +16,14 @@ _BAR = re.compile(
     r"(?: [\[(]?train(?:ing)?[\])]?)?:? +(\d{1,3})%(?:\|[^|]{0,500}\|)? (\d{1,9})/(\d{1,9}) \[\d[\d:]*<",
     re.IGNORECASE,
 )
+_SAID = r"[^\[\]]{0,2000}+(?:\[[^\[\]]{0,200}+\][^\[\]]{0,2000}+){0,20}+\]"  # with lists of numbers
 _END = re.compile(
-    r"%(?:\|[^|]{0,500}\|)? +[\d.]{1,12}\w{0,2}/[\d.]{1,12}\w{0,2} \[\d[\d:]{0,12}<[^\]]{0,2000}\](?=\s*\S)"
+    r"(?:%(?:\|[^|]{0,500}\|)?|\| +\|) +[\d.]{1,12}\w{0,2}/(?:[\d.]{1,12}\w{0,2}|\?) \[\d[\d:]{0,12}<"
+    + _SAID
+    + r"(?=\s*\S)"
 )
-_NUMBER = re.compile(r", ?([A-Za-z_][^\s=,]*)=([^\s,\]]+)(?=[,\]])")
+_INSIDE = re.compile(_SAID)
+_NUMBER = re.compile(r", ?([A-Za-z_][^\s=:,]*)(?:=|: ?)(?:tensor\()?\[{0,2}([^\s,\[\]()]+)(?=[,\])])")
 
 _MOST_NUMBERS = 200  # in one line, which may be made to fill the memory
 
@@ -36,11 +40,12 @@ class Bar:
 
 
 def parts(line: str) -> Iterator[str]:
-    """The state of any bar, and what was printed behind it: a bar ends no line."""
-    if "%" in line and (end := _END.search(line)):
-        yield f"{line[: end.end()]}\r"
-        line = line[end.end() :]
-    yield line
+    """The states of any bars, and what was printed behind them: a bar ends no line."""
+    begin, drawn = 0, "%" in line or "/? [" in line
+    while drawn and (end := _END.search(line, begin)):
+        yield f"{line[begin : end.end()]}\r"
+        begin = end.end()
+    yield line[begin:]
 
 
 def training_bar(line: str) -> Bar | None:
@@ -50,6 +55,7 @@ def training_bar(line: str) -> Bar | None:
     percent, done, total = map(int, match.group(3, 4, 5))
     if not total or done > total or abs(100 * done / total - percent) > 1:
         return None
-    said, closed, _ = line[match.end() :].partition("]")
+    inside = _INSIDE.match(line, match.end())
+    said = inside[0] if inside else line[match.end() :]
     epochs = int(match[2]) if match[2] else None
-    return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said + closed)[:_MOST_NUMBERS]))
+    return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said)[:_MOST_NUMBERS]))

@@ -102,6 +102,7 @@ _LAST_WORDS: dict[EndClass, re.Pattern[str]] = {
         r"^slurmstepd(-\S+)?: .*CANCELLED AT"
         r"|^(\S+: line \d+: +\d+ (Killed|Terminated)\b|(Killed|Terminated)$)"
         r"|^rank \d+ was ended by SIG(KILL|TERM|INT|HUP|USR2)$"
+        r"|Main process received SIG(INT|TERM), exiting"  # DeepSpeed's launcher
     ),
     "trainer-bug": re.compile(
         r"^(\S+: line \d+: +\d+ )?(Segmentation fault|Bus error|Aborted)( +\(core dumped\)| {2}.*)?$"

@@ -23,7 +23,8 @@ from trainrelay.records import ITERATIONS
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # and moves of the cursor
+HISTORY = {"loss", "val_loss"}  # of a table of Keras's history: a row per epoch, which nothing counts
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
     **{name: name for name in _COUNTS},
@@ -36,9 +37,11 @@ _NO_METRIC = re.compile(
     r"|Unnamed: 0|_?timestamp|_runtime|wall time|relative time.*|.*__M(?:IN|AX)", re.IGNORECASE
 )
 _BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
+_QUOTED = re.compile(r"(?<=: )'(-?\d[\d.e+-]*|nan|-?inf)'(?=[,}])")  # of transformers 5
 _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
 _EVALUATION = re.compile(
-    r"^(?:val|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$",
+    r"^(?:vali?|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$"
+    r"|^(?=(?:bbox|segm|keypoints|box_proposals)/A[PR])",  # Detectron2's
     re.IGNORECASE,
 )
 _TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORECASE)
@@ -48,7 +51,8 @@ _TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORE
 class LineSeen:
     """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
 
-    `by_iteration`: of a training that counts iterations, in epoch 1.
+    `by_iteration`: of a training that counts iterations, in epoch 1; `each`: an epoch may have several
+    evaluations, this one is after its iteration.
     """
 
     epoch: int
@@ -58,6 +62,7 @@ class LineSeen:
     values: Mapping[str, float]
     evaluated: Mapping[str, float]
     by_iteration: bool = False
+    each: bool = False
 
     @property
     def loss(self) -> float | None:
@@ -69,7 +74,8 @@ class LineSeen:
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of training and those of evaluation, without the words that say so."""
-    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if is_of_evaluation(n)}
+    after = sorted(numbers.items(), key=lambda one: one[0].lower().startswith("val"))  # more than a test is
+    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in after if is_of_evaluation(n)}
     trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not is_of_evaluation(n)}
     return trained, evaluated
 
@@ -115,6 +121,7 @@ class LineReader:
         self.matched: set[str] = set()  # patterns by which a line was read
         self._epoch: int | None = None
         self._iters: int | None = None
+        self._each = False
         self._iteration = self._origin = 0
         self._resumed_at = 0  # the iteration of a first line that may be a resume's
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
@@ -131,7 +138,7 @@ class LineReader:
     def numbers(self, line: str) -> dict[str, float]:
         """The numbers of the next line by their names, counts as `epoch`, `epochs`, `iter` and `iters`."""
         said = self._said(_COLOURS.sub("", line)) if len(line) <= self.line_limit else {}
-        return {name: number for name, text in said.items() if (number := _number(text)) is not None}
+        return {name: number for name, text in said.items() if (number := as_number(text)) is not None}
 
     def _said(self, line: str) -> Mapping[str, object]:
         """Names and values, as far as this form of line has them."""
@@ -150,7 +157,8 @@ class LineReader:
         if "iter" not in counts:
             return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
         iteration = self._within(self._epoch, counts["iter"])
-        return LineSeen(self._epoch, iteration, self._iters, counts.get("epochs"), values, evaluated)
+        epochs = counts.get("epochs")
+        return LineSeen(self._epoch, iteration, self._iters, epochs, values, evaluated, each=self._each)
 
     def _by_iteration(
         self, iters: int, counts: Mapping[str, int], others: Mapping[str, float]
@@ -167,8 +175,8 @@ class LineReader:
         if self._iters and iteration > self._iters:
             return (iteration - 1) % self._iters + 1
         if not self._bases:
-            self._origin = min(iteration, 1)
             self._resumed_at = iteration if epoch > 1 and not self._iters else 0
+            self._origin = min(iteration, 1) if self._resumed_at else iteration
         if self._resumed_at:  # within the epoch, or over the whole run? The second line tells.
             if (stride := iteration - self._resumed_at) == 0:
                 self._bases[epoch], self._iteration = iteration - self._origin, iteration
@@ -177,7 +185,8 @@ class LineReader:
             self._bases = dict.fromkeys(self._bases, begun)
             self._resumed_at = 0
         goes_on = bool(self._bases) and iteration > self._iteration and not self._iters
-        self._bases.setdefault(epoch, iteration - self._origin if goes_on else 0)
+        step = min(self._origin, iteration - self._iteration)
+        self._bases.setdefault(epoch, iteration - step if goes_on else 0)
         self._iteration = iteration
         return max(0, iteration - self._bases[epoch])
 
@@ -210,9 +219,8 @@ class RowReader(LineReader):
     def _said(self, line: str) -> Mapping[str, object]:
         if (found := row_object(line)) is None:
             names = column_names(line)
-            if not _COLUMNS.keys().isdisjoint(map(str.lower, names)) and all(
-                _number(name) is None for name in names
-            ):
+            counts = not _COLUMNS.keys().isdisjoint(map(str.lower, names))
+            if (counts or set(names) >= HISTORY) and all(as_number(name) is None for name in names):
                 self._names, self._separator = names, _separator(line)
             elif len(cells := _cells(line, self._separator)) == len(self._names):
                 found = dict(zip(self._names, cells, strict=True))
@@ -240,6 +248,7 @@ def row_object(line: str) -> dict[str, Any] | None:
     """The object that a line is, of JSON or as Python prints a dict (Hugging Face's Trainer)."""
     line = line.strip()
     if line.startswith("{'"):
+        line = _QUOTED.sub(r"\1", line)
         line = _BARE.sub(lambda match: _AS_JSON.get(match[0], "null"), line.replace("'", '"'))
     try:
         found = json.loads(line) if line.startswith("{") else None
@@ -268,7 +277,7 @@ def _cells(line: str, separator: str) -> list[str]:
     return [cell.strip().replace(",", "." if separator == ";" else ",") for cell in cells]
 
 
-def _number(said: object) -> float | None:
+def as_number(said: object) -> float | None:
     try:
         return None if isinstance(said, bool) else float(said)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import STOPPED, AttemptRecord, Finding, RunReport, StageReport
-from trainrelay.report.card import Tone, accepted_reason, alarms, findings_of
+from trainrelay.report.card import STATE_TONES, Tone, accepted_reason, alarms, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
 from trainrelay.report.formatting import check_title, sentence, shown_evidence, utc
@@ -31,13 +31,16 @@ class Notice:
 def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, fallbacks, bad nodes, the last failure and findings above info, the gravest kind first."""
     nodes = (Notice("warn", "A node is avoided", sentence(said)) for said in stage.bad_nodes)
-    failed = (Notice("bad", "The last start failed", why) for why in [stage.failed_start] if why)
+    failed = [Notice("bad", "The last start failed", why) for why in [stage.failed_start] if why]
+    ended = tuple(_ended_badly("warn", stage.attempts[-1:]))
+    if STATE_TONES.get(stage.state) in ("bad", "warn") and not (failed or ended):
+        failed = [Notice("bad", "It needs your decision", sentence(stage.state_reason or stage.state))]
     others = (
         *acceptances(stage),
         *_fallback(stage),
         *nodes,
         *_unhooked(stage),
-        *_ended_badly("warn", stage.attempts[-1:]),
+        *ended,
         *_alarms(stage),
     )
     return (*failed, *others)

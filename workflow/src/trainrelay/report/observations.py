@@ -98,7 +98,8 @@ def _convergence(analysis: Analysis) -> list[Observation]:
     if not found and summary is None:
         return []
     doubtful = _of(analysis, "negative-cross-entropy")
-    healthy = analysis.verdict.kind != "failed" and not doubtful and not _alarms(found)
+    judged = all(finding.evidence.get("enough", True) for finding in found)
+    healthy = analysis.verdict.kind != "failed" and judged and not doubtful and not _alarms(found)
     fell = summary is not None and summary.last < summary.first
     title = "Healthy convergence" if healthy and fell else "Convergence"
     sentences = [_said(found, title) or _fall(summary), _steepest(analysis.progression)]

@@ -22,7 +22,7 @@ _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentPars
 _LOOSE = re.compile(
     r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|prefix_chars"
     r"|parents=(?!True)|(?<!\bArgument)Parser\(|class \w+\([^)]{0,200}Parser\b"
-    r"|\.error =|\bexec\(|globals\(|locals\(|(?<![.\w])eval\(|[(,] ?[\w.]*(_group|ArgumentParser)\("
+    r"|\.error =|\b(exec|globals|locals)\(|(?<![.\w])eval\(|[(,] ?[\w.]*(_group|ArgumentParser)\("
 )
 
 

@@ -10,7 +10,8 @@ from trainrelay.checkpoint import Glance, glance
 from trainrelay.errors import UserError
 from trainrelay.system.files import first_below, inside, reading
 
-ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
+READ = (".pth", ".pt", ".pth.tar", ".ckpt")
+ENDINGS = (*READ, ".safetensors")
 # What other frameworks save, and the folders in which DeepSpeed, transformers and others do.
 _OTHER = re.compile(
     r"\.(h5|keras|pdparams|distcp)$|(ckpt|checkpoint|weights|model).*\.(pkl|npz|msgpack)$", re.I
@@ -49,11 +50,11 @@ def not_understood(
 def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, str]]:
     """What looks like a checkpoint and was written since then, but is no plain file in the work dir itself.
 
-    Links, other endings, and what is up to two folders down; of folders with thousands of files not all.
-    What we have set aside is none.
+    Links, other endings, and what is up to three folders down (Lightning's); of thousands of files not all.
+    What we have renamed is none.
     """
     plain = set(checkpoint_files(work_dir))
-    others = (one for one in first_below(work_dir, 2) if one not in plain and not _ASIDE.search(one.name))
+    others = (one for one in first_below(work_dir, 3) if one not in plain and not _ASIDE.search(one.name))
     return [(path, why) for path in others if (why := _why_hidden(path, since_s))]
 
 
@@ -70,7 +71,7 @@ def _why_hidden(path: Path, since_s: float) -> str | None:
         return None
     seen = glance(path)
     alone = seen.number is None and seen.problem is None
-    return None if alone else seen.problem or f"is no file that ends in {', '.join(ENDINGS)} in the work dir"
+    return None if alone else seen.problem or f"is no file that ends in {', '.join(READ)} in the work dir"
 
 
 def _holds_tensors(path: Path) -> bool:

@@ -74,9 +74,11 @@ class Script(Trainer):
         self.epoch_bases = None if iters is None else EpochBases(printed=0, saved=0)
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
         self.takes_checkpoint = "checkpoint" in places(settings.resume)
-        key = settings.counted or "another key: set script.counted to it"
-        where = f"their {self.unit} inside ({key}) or in the name"
-        self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
+        inside = settings.counted or "another key: set script.counted to it"
+        where = f'inside ({inside}) or in the name (script.checkpoints: "NAME_{{{KEYS[self.unit][:-1]}}}.pt")'
+        self.looked_for = (
+            f"files {settings.checkpoints} of torch.save with weights, their {self.unit} {where}"
+        )
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(PatternReader, settings.progress) if settings.progress else ConsoleReader
@@ -200,6 +202,16 @@ class Script(Trainer):
         beside = found and Path(found).parent == Path(shutil.which(python) or python).parent
         if known and not certain and Path(word).name.startswith(_PYTHON) and found and not beside:
             yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
+        said, key = places(self.settings.command), KEYS[self.unit]
+        needed = {key: str(request.epochs or request.iters)}
+        if request.work_dir.startswith("/") and not self.settings.cwd_is_work_dir:  # no stage's own
+            needed["work_dir"] = request.work_dir
+        lacks = " and no ".join(f"{{{name}}} ({value})" for name, value in needed.items() if name not in said)
+        if lacks and not certain:
+            yield (
+                f"script.command has no {lacks}: unless the script's code or config says the same, it trains"
+                " another number of them or saves where its checkpoints are not looked for"
+            )
 
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
         """What its settings do not say, or its script does not declare."""
@@ -227,11 +239,16 @@ class Script(Trainer):
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
         behind = itertools.dropwhile(self.named(request).__ne__, self._argv(request))
-        flags = {word.partition("=")[0] for word in behind if word.startswith("--")}
+        by = dict.fromkeys(shlex.split(settings.resume), "script.resume gives it when it resumes")
+        by |= dict.fromkeys(behind, "script.command or an option gives it")
+        flags = {word.partition("=")[0]: who for word, who in by.items() if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
-                near = did_you_mean(flag, options) or f"; it has {', '.join(sorted(options)) or 'none'}"
-                yield f"{request.entry} declares no {flag}, which script.command or an option gives it{near}"
+                near = did_you_mean(flag[2:], [one.lstrip("-") for one in options]).replace(
+                    "mean ", "mean --"
+                )
+                near = near or f"; it has {', '.join(sorted(options)) or 'none'}"
+                yield f"{request.entry} declares no {flag}, which {flags[flag]}{near}"
 
 
 _described = lru_cache(Script)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from trainrelay.progress_lines.described import compiled
 from trainrelay.text import did_you_mean
-from trainrelay.trainers.saved_files import ENDINGS
+from trainrelay.trainers.saved_files import READ
 
 PLACES = (
     *("launcher", "interpreter", "entry", "nproc", "nodes", "node_rank", "master_addr", "master_port"),
@@ -76,10 +76,10 @@ def _glob(text: str) -> str:
 
 def _checkpoint_names(text: str) -> str:
     (wild, tail), *_ = re.findall(r"([*?\]]?)([^*?\]}]*)$", text.lower())
-    found = any(tail.endswith(one) or (wild and one.endswith(tail)) for one in ENDINGS)
+    found = any(tail.endswith(one) or (wild and one.endswith(tail)) for one in READ)
     if not found or re.search(r"[*?\]}].*/", text):
         raise ValueError(
-            f"finds none: a checkpoint is one file in the work dir that ends in {', '.join(ENDINGS)}, and no"
+            f"finds none: a checkpoint is one file in the work dir that ends in {', '.join(READ)}, and no"
             " folder (as checkpoint-500/ of Hugging Face's Trainer); let the script save such a file, too"
         )
     return _glob(text)

@@ -449,8 +449,8 @@ def _unfinished(facts: Facts) -> State:
     within = f", {count(more, 'iteration')} more" if facts.step else ""
     where = f"{facts.done} of {facts.asked} {facts.unit}s trained{within}; {how}{why}"
     # What was not understood then is now, by what the config says since.
-    understood = last is not None and last.end == "unfinished" and facts.done >= facts.asked
-    if last is not None and not understood and (decision := gave_up(last)):
+    understood = last and last.end == "unfinished" and last.newest_saved < last.asked
+    if last and not (understood and facts.done >= facts.asked) and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")
     if trained_to(facts.attempts) >= facts.asked and (last_gone := _last_gone(facts)):
         again = f"put it back, or {facts.unit} {facts.done + 1} and what follows are trained again"

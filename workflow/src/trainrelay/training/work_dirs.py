@@ -113,14 +113,18 @@ class WorkDirs:
         return [one for one in found if one[0] != first]
 
     def in_first_save(self) -> Path | None:
-        """The only file of a training that was stopped within its first save: nothing can be read of it."""
-        if any(not one.end or one.newest_saved for one in self.attempts):
+        """The only file of a training that was stopped within its first save: nothing can be read of it.
+
+        After more than an epoch it may have been saved over; what was written since is not the trainer's.
+        """
+        if any(not one.end or one.newest_saved or one.printed != 1 for one in self.attempts):
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
         there = [path for folder in folders for path in checkpoint_files(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
-        return there[0] if glance(there[0]).cut_short else None
+        seen, over_s = glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
+        return there[0] if seen.cut_short and seen.stamp[2] <= (over_s + _SKEW_S) * 1e9 else None
 
     def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.

@@ -16,6 +16,7 @@ from statistics import median
 from trainrelay.analysis.case import Case, kept
 from trainrelay.analysis.checks.finiteness import negative
 from trainrelay.analysis.checks.validation_metric import learns
+from trainrelay.analysis.naming import is_reward
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
@@ -60,6 +61,7 @@ SPIKE_LINES, SPIKE_PART = 5, 0.05  # in a row, and of all of them; more are a hu
 SPIKE_SPREAD = 10.0  # times the median distance from that median
 MANY_SPIKES = 3  # one or two are worth a note only
 SPIKE_SHARE = 0.01  # of all lines, from which on they are no rare batches
+SPIKE_TINY = 0.01  # of the first values: near zero a loss doubles easily
 SPIKE_HIGH = 10.0  # times what is usual: many of them are no rare batches either
 
 
@@ -107,8 +109,8 @@ class Levels:
 
 @kept
 def levels(case: Case) -> Levels | None:
-    """None if the total loss has fewer than two finite values."""
-    if case.total is None:
+    """None if the total loss has fewer than two finite values, or need not fall."""
+    if case.total is None or any(map(is_reward, case.names)):
         return None
     values, few = _judged(case, case.total)
     if len(values) < 2:
@@ -218,6 +220,9 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"No total loss is known{there}: its course was not judged."
         advice = "Log it as `loss`, or name it in a knowledge file (docs/judgement.md)."
         yield Finding("convergence", "info", message, None, None, {"enough": False}, advice)
+    elif case.total and any(map(is_reward, case.names)):
+        message = "Training is by rewards, so that its loss need not fall: its course was not judged."
+        yield Finding("convergence", "info", message, case.total, None, {"enough": False})
     if found is None or found.diverged:
         return
     if found.points < found.points_to_judge:
@@ -320,14 +325,15 @@ def plateau(case: Case) -> Iterator[Finding]:
 
 def spikes(case: Case) -> Iterator[Finding]:
     """Values far above those before them: info for a few, a warning where they come often."""
-    found = _spiking(case, case.total) if case.total else {}
+    found = _spiking(case, case.total) if case.total and levels(case) else {}
     if not found:
         return
     column = case.column(case.total or "")
     at = max(found, key=lambda one: column.values[one] / found[one])
     value, usual, where = column.values[at], found[at], case.where(column.rows[at])
     often = len(found) >= SPIKE_SHARE * len(case.train) or value >= SPIKE_HIGH * usual
-    alarming = value >= SPIKE_BLOWN * usual or (len(found) >= MANY_SPIKES and often)
+    tiny = value < SPIKE_TINY * median(finite(column.values)[:SPIKE_FEWEST])
+    alarming = value >= SPIKE_BLOWN * usual or (len(found) >= MANY_SPIKES and often and not tiny)
     yield Finding(
         "spikes",
         "warning" if alarming else "info",

@@ -93,7 +93,7 @@ def _epoch_changes(segments: list[Segment]) -> list[tuple[RowSeen, RowSeen]]:
 
 
 def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool) -> int | None:
-    """Iterations of an epoch as printed; else the last one logged in an epoch that was left behind,
+    """Iterations of an epoch as printed; else, once one was left behind, the last one logged in any,
     which is short by less than the logging interval."""
     if by_iteration:
         config_iters = found.config.get("runner.max_iters")
@@ -101,7 +101,8 @@ def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool)
     printed = [row.iters_per_epoch for segment in segments for row in segment.rows if row.iters_per_epoch]
     if printed:
         return printed[-1]
-    return max((last.iteration for last, _ in _epoch_changes(segments)), default=0) or None
+    logged = [row.iteration for segment in segments for row in segment.training()]
+    return (max(logged) if _epoch_changes(segments) else 0) or None
 
 
 def _interval(starts: Iterable[Sequence[Row | RowSeen]]) -> int | None:

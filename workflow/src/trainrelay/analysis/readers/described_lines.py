@@ -48,7 +48,7 @@ class _Start:
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
         # Of an epoch, or after this iteration.
-        evaluated = (seen.epoch, 2, (seen.iteration or 0) if seen.by_iteration else 0)
+        evaluated = (seen.epoch, 2, (seen.iteration or 0) if seen.by_iteration or seen.each else 0)
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
                 self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
@@ -60,10 +60,12 @@ class _Start:
         return bool(seen.values and not mean and (seen.epoch, seen.iteration or 0) <= self.at)
 
     def far_back(self, seen: LineSeen) -> bool:
-        """Whether a line of a console can only be of a later start."""
+        """Whether a line of a console can only be of a later start: a rank may lag an eighth of an epoch."""
         if seen.iteration is None:
             return seen.epoch < self.at[0]
-        return (seen.epoch, seen.iteration) < self.at and 2 * seen.iteration < self.highest
+        lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
+        far = 2 * seen.iteration < self.highest and max(self.highest, self.iters or 0) < 8 * lag
+        return far and (seen.epoch, seen.iteration) < self.at
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""
@@ -144,7 +146,7 @@ class DescribedLines(Format):
 
     def told(self, every: Iterable[LineSeen | Event | None]) -> Iterator[Event]:
         """Of what the lines of a file say."""
-        starts = [_Start()]
+        starts, from_zero = [_Start()], False
         for seen in every:
             if not isinstance(seen, LineSeen):
                 starts[-1].said += [(starts[-1].last, seen)] if seen else []
@@ -153,11 +155,15 @@ class DescribedLines(Format):
             if seen.values and starts[-1].far_back(seen) if self.guessed else back:
                 starts.append(_Start())
             starts[-1].add(seen)
-            if seen.epochs:
-                starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs)))
+            if seen.epochs:  # Lightning's rich bars: of 4 epochs, from 0/3 to 3/3
+                from_zero |= seen.epoch == 0
+                more = int(from_zero and seen.epoch == seen.epochs and bool(seen.values))
+                starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs + more)))
         epochs = [epoch for start in starts for epoch, *_ in start.rows]
         first = min([1, *epochs]) if self._first is None else self._first
-        yield EpochsCounted(first)
+        sure = self._first is not None or not first
+        if not any(start.by_iteration for start in starts):
+            yield EpochsCounted(first if sure else None, taken=1)
         for number, start in enumerate(starts):
             yield from [ProcessStarted()] if number else []
             yield from start.events(first)

@@ -41,10 +41,11 @@ class ProcessStarted:
 class EpochsCounted:
     """From which number (0 or 1) the trainer counts epochs, as this file proves; comes before its rows.
 
-    None: nothing proves it, and the rows that follow were taken to count from 0.
+    None: nothing proves it, and the rows that follow were taken to count from `taken`.
     """
 
     first: int | None
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrelay.analysis.readers.assemble import table
 from trainrelay.analysis.readers.events import Format, RowSeen
-from trainrelay.analysis.readers.read import check, detect, read, read_lines, with_own
+from trainrelay.analysis.readers.read import check, detect, detected, read, read_lines, with_own
 from trainrelay.analysis.readers.segments import Collector
 from trainrelay.errors import LogError
 from trainrelay.records import Log, Row
@@ -40,7 +40,11 @@ def follow(
 
     def lines() -> Iterator[str]:
         of_line = form and form.rows()
+        alone = form is not None and detected(path, formats)[0] is None  # bars are of other formats as well
+        others = [one.claiming() for one in formats if alone and one is not form]
         for line in read_lines(path, wait, [form] if form else []):
+            if any(claims(line) for claims in others):
+                raise BeginsAgain
             shown.extend(of_line(line) if of_line else ())
             yield line
 
@@ -63,7 +67,8 @@ def follow(
             raise BeginsAgain from None
         if now.st_size < size or now.st_ino != begun:
             raise BeginsAgain
-        grown, new = whole and now.st_size > size, list[RowSeen | Row]()
+        read_on = whole or shown or collects()  # a bar's last state ends no line
+        grown, new = bool(read_on) and now.st_size > size, list[RowSeen | Row]()
         size, fresh = now.st_size if grown else size, fresh or grown
         if fresh and (before_s := time.monotonic()) >= due_s:
             fresh, new = False, [*came()]

@@ -85,7 +85,7 @@ def read(
 
 
 def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
-    found = {path: _detected(path, formats) for path in paths}
+    found = {path: detected(path, formats) for path in paths}
     known = {path: form for path, (form, _) in found.items() if form}
     known = known or {path: form for path, (_, form) in found.items() if form}
     if not known:
@@ -102,11 +102,11 @@ def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
 
 def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format of a log; None of what is none."""
-    form, by_bars = _detected(path, formats)
+    form, by_bars = detected(path, formats)
     return form or by_bars
 
 
-def _detected(path: Path, formats: Sequence[Format]) -> tuple[Format | None, Format | None]:
+def detected(path: Path, formats: Sequence[Format]) -> tuple[Format | None, Format | None]:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
     quotation, and so may a few lines among sentences that are as those of many trainers. Apart from it that
     of a log of nothing but bars, which trainers of other formats print as well."""

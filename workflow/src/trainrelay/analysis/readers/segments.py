@@ -26,15 +26,15 @@ SEGMENT_LIMIT = 20_000  # more restarts cost time only, and are named in the set
 @dataclass(slots=True)
 class Segment:
     """What one start of the trainer left. `at` is the place of the last training row, `epoch` the last one
-    with a mean; `guessed`: its epochs were taken to count from 0. `early`: how many markers came before a
-    process introduced itself, an error among them; `failed`: an error came after that."""
+    with a mean; `guessed`: from which number its epochs were taken to count. `early`: how many markers came
+    before a process introduced itself, an error among them; `failed`: an error came after that."""
 
     rows: list[RowSeen] = field(default_factory=list)
     markers: list[Marker] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
     at: tuple[int, int] = (0, 0)
     epoch: int = 0
-    guessed: bool = False
+    guessed: int | None = None
     introduced: bool = False
     failed: bool = False
     early: int = 0
@@ -63,12 +63,12 @@ class Collector:
         self.skipped = 0
         self._first_of: dict[int, Segment] = {}
         self._counted: set[int | None] = set()
-        self._guessed = False
+        self._guessed: int | None = None
         self._within: tuple[int, int] | None = None
 
     def open(self, within: tuple[int, int] | None = None) -> None:
         """A file begins; its first start to train did so `within` an epoch."""
-        self._guessed, self._within = False, within
+        self._guessed, self._within = None, within
         self.segments.append(Segment())
 
     def _start(self) -> None:
@@ -88,9 +88,9 @@ class Collector:
                 self._add_facts(event)
             case ProcessStarted():
                 self._introduce()
-            case EpochsCounted(first=first):
+            case EpochsCounted(first=first, taken=taken):
                 self._counted.add(first)
-                self._guessed = self.segments[-1].guessed = first is None
+                self._guessed = self.segments[-1].guessed = taken if first is None else None
             case TrainingEnded(time=time):
                 self.segments[-1].time = time
             case LineSkipped():
@@ -168,11 +168,12 @@ class Collector:
         for segment in self.segments:
             if segment.copy_of is not None and not segment.rows:
                 _merge_markers(segment, segment.copy_of)
-        if 1 in self._counted and 0 not in self._counted:
+        proved = {0, 1} & self._counted
+        if proved == {1}:
             self.setup["epochs count from"] = "1"
-            for segment in self.segments:
-                if segment.guessed:
-                    _count_from_one(segment)
+        for segment in self.segments:
+            if proved and segment.guessed not in (None, min(proved)):
+                _count_otherwise(segment)
         kept = [segment for segment in self.segments if segment.rows or segment.markers or segment.time]
         if time := total_time([segment.time for segment in kept]):
             self.setup["training time"] = time
@@ -192,14 +193,15 @@ def _merge_markers(copy: Segment, original: Segment) -> None:
     copy.markers = []
 
 
-def _count_from_one(segment: Segment) -> None:
-    """Another file of the same trainer proves that its epochs count from 1, which this one does not."""
+def _count_otherwise(segment: Segment) -> None:
+    """Another file of the same trainer proves from what its epochs count, which this one does not."""
+    more, segment.guessed = (1 if segment.guessed else -1), None
     length = next((row.iters_per_epoch for row in segment.rows if row.iters_per_epoch), 0)
-    segment.rows = [replace(row, epoch=row.epoch - 1) for row in segment.rows]
-    moved = [replace(marker, epoch=marker.epoch and marker.epoch - 1) for marker in segment.markers]
+    segment.rows = [replace(row, epoch=row.epoch + more) for row in segment.rows]
+    moved = [replace(marker, epoch=marker.epoch and marker.epoch + more) for marker in segment.markers]
     # What continued with the first epoch was no resume.
     segment.markers = [
-        replace(marker, iteration=marker.iteration and marker.iteration - length)
+        replace(marker, iteration=marker.iteration and marker.iteration + more * length)
         if marker.kind == "resumed"
         else marker
         for marker in moved

@@ -98,4 +98,4 @@ def _named(text: str) -> tuple[Literal["train", "val"] | None, str]:
 
 def _names_a_phase(text: str) -> bool:
     first = _PAIR.match(text.lstrip())
-    return first is not None and _named(first[1])[0] is not None
+    return first is not None and all(_named(first[1]))

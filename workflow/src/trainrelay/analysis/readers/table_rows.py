@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
 from trainrelay.analysis.readers.clean import json_object, json_objects, metric_name, whole
@@ -18,7 +18,9 @@ from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.progress_lines.described import (
+    HISTORY,
     RowReader,
+    as_number,
     column_names,
     row_object,
     trained_and_evaluated,
@@ -29,9 +31,9 @@ Numbers = Mapping[str, float]
 _COUNT = re.compile(r"epoch|(?:(?:trainer/)?global_)?step|_step|current_steps|iter|iteration", re.IGNORECASE)
 _HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
 _METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
-_COLUMN = re.compile(r"[A-Za-z_][\w./@()%-]*(?: [\w./@()%-]+){0,3}")
+_COLUMN = re.compile(r"[A-Za-z_](?:[\w./@()%-]|:(?=\d))*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
-_BAR = re.compile(r"\s*\d{1,3}%\|[^|]{0,500}\| *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's, of all steps
+_BAR = re.compile(r"\s*\d{1,3}%(?:\|[^|]{0,500}\|)? *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's: all steps
 _MOST = 10**12  # iterations; more, or no number, are a mistake
 _SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
 _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
@@ -47,11 +49,12 @@ class TableRows(Format):
     def claims(self, line: str) -> bool:
         """A line that names a count (epoch, step, ..) and a metric: columns of CSV, or an object's keys."""
         if (found := row_object(next(_epochs(line)))) is not None:
-            names = [name for name, value in found.items() if _is_number(value)]
+            names = [name for name, value in found.items() if as_number(value) is not None]
         else:
             names = column_names(line)
             names = names if len(names) > 1 and all(map(_COLUMN.fullmatch, names[not names[0] :])) else []
-        return any(map(_COUNT.fullmatch, names)) and any(map(_METRIC.search, names))
+        counts = any(map(_COUNT.fullmatch, names)) or set(names) >= HISTORY
+        return counts and any(map(_METRIC.search, names))
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells what its iterations count."""
@@ -63,19 +66,22 @@ class TableRows(Format):
                 length = int(bar[2])
                 bars[length] = int(bar[1])
             elif numbers := reader.numbers(line):
-                if trained_and_evaluated(numbers)[0].keys() - _COUNTS:
+                if _is_of_training(numbers):
                     most = length  # an evaluation's bar comes before its own numbers
                 at = bars.get(most, 0)
                 rows.append({"iter": at, "iters": most, **numbers} if at else numbers)
                 said.append(rows[-1])
             else:
                 said += errors.line(line.rstrip())
-        counted = {row.get("iter") for row in rows}
+        counts = [row.get("iter") for row in rows if _is_of_training(row)]
+        # Nothing counts them: there is no bar, or they came later than it, in bulk.
         if any(row.get("epoch", 0) % 1 for row in rows) and (
-            counted == {None} or len(rows) > len(counted) == 1
+            {*counts} <= {None} or 2 * len({*counts}) <= len(counts)
         ):
-            for number, row in enumerate(rows, 1):  # nothing counts them
-                row |= {"iter": number, "iters": 0}
+            _number(rows, most if bars.get(most) == most and len({*counts}) > 1 else 0)
+        if not any({"epoch", "iter"} & row.keys() for row in rows):
+            for number, row in enumerate(rows, 1):  # Keras's history
+                row["epoch"] = number
         if _counts_on(rows):
             lengths = (row.get("iters", 0) for row in rows)
             most = int(max((length for length in lengths if length < _MOST), default=0))
@@ -120,8 +126,25 @@ def _epochs(line: str) -> Iterator[str]:
         yield json.dumps({**dict(zip(found or (), row, strict=True)), "epoch": number})
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_of_training(row: Numbers) -> bool:
+    return _SUMMARY not in row and bool(trained_and_evaluated(row)[0].keys() - _COUNTS)
+
+
+def _number(rows: Sequence[dict[str, float]], most: int) -> None:
+    """By their epochs where all `most` iterations were done and no two of training share one; else one after
+    the other, from the same epoch again where a start went back, from 1 after the end of a training."""
+    total = max(row.get("epoch", 0) for row in rows)
+    places = [row.get("epoch", 0) for row in rows if _is_of_training(row)]
+    exact = most if len(set(places)) == len(places) else 0
+    epochs, ended = list[float](), False
+    for row in rows:
+        epoch = row.get("epoch", 0)
+        if epochs and epoch < epochs[-1]:
+            epochs = [] if ended else [one for one in epochs if one < epoch]
+            ended = False
+        epochs.append(epoch)
+        ended |= _SUMMARY in row
+        row |= {"iter": round(epoch / total * exact) if exact else len(epochs), "iters": exact}
 
 
 def _counts_on(rows: Iterable[Numbers]) -> bool:
