@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,3 +122,13 @@ def test_a_job_that_trains_more_than_one_stage_waits_for_each(tmp_path: Path, na
     assert ("job 17 waits in Slurm's queue (PartitionTimeLimit: its runtime" in row.reason) == (
         state == "queued"
     )
+
+
+def test_a_config_that_is_changed_while_it_is_watched_counts_once_it_can_be_read(configfile: Path) -> None:
+    watched = watch._Watched(Namespace(configfile=configfile, which=[]))
+    assert [one.look().state for one in watched.stages()] == ["complete"]
+    whole = configfile.read_text()
+    for text, state in (("runs: {r", "complete"), (whole.replace("epochs: 2", "epochs: 5"), "resumable")):
+        configfile.write_text(text)
+        os.utime(configfile, ns=(0, configfile.stat().st_mtime_ns + 1_000_000))
+        assert [one.look().state for one in watched.stages()] == [state]

@@ -25,6 +25,13 @@ def test_an_example_of_each_form_of_line_is_shown(tmp_path: Path) -> None:
     )
 
 
+def test_a_log_without_a_number_of_the_training_is_noted(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("".join(f"Epoch {epoch}/8: val_loss 0.5 val_acc 0.75\n" for epoch in (1, 2, 3)))
+    found = sample_check(log, ConsoleReader())
+    assert (found.kind, "so NaN is not watched" in found.what) == ("note", True)
+
+
 def test_a_pattern_that_reads_no_line_is_named(tmp_path: Path) -> None:
     """It may be wrong, or a line before it is read by another; the usual ones need not all fit."""
     log = tmp_path / "a.log"

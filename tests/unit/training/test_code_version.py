@@ -88,6 +88,19 @@ def test_the_commit_and_what_changed_since(checkout: Path) -> None:
     assert known(checkout).changes.decode() == git(checkout, "diff", "HEAD") + "\n"
 
 
+def test_what_init_wrote_into_a_checkout_is_no_code_of_the_trainer(checkout: Path) -> None:
+    """It is committed with it; a config.yaml of the trainer's own is its code."""
+    (checkout / "config.yaml").write_text("runs:\n  mine: {}\n")
+    (checkout / "Snakefile").write_text("include: SNAKEFILE\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "ours")
+    change(checkout / "config.yaml", "runs:\n  mine: {trainer: {}}\n")
+    change(checkout / "Snakefile", "include: OTHER\n")
+    assert not known(checkout).changes
+    change(checkout / "config.yaml", "lr: 0.1\n")
+    assert known(checkout).changes
+
+
 def test_of_a_folder_in_a_repository_its_own_changes_count(checkout: Path) -> None:
     change(checkout / "train.py", "print(3)\n")
     assert known(checkout / "tools").changes == b""

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
-from trainrelay.errors import UserError
+from trainrelay.errors import TrainrelayError, UserError
 from trainrelay.slurm import QueueRow
 from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.system.hints import with_configfile
@@ -51,14 +50,37 @@ def run(arguments: argparse.Namespace) -> None:
     every_s = arguments.every_s
     if not _LEAST_S <= every_s <= _MOST_S:
         raise UserError(f"--every-s {every_s:g}: use a number of seconds from {_LEAST_S:g} to {_MOST_S:g}")
-    stages = [StageWatch(at) for at in named_stages(configured(arguments), arguments.which)]
-    look, console = partial(_look, stages, Queue()), Console()
+    watched, queue, console = _Watched(arguments), Queue(), Console()
+
+    def look() -> list[StageRow]:
+        return _look(watched.stages(), queue)
+
     if arguments.json:
         print_json({"stages": [row.as_json() for row in look()]})
     elif console.is_terminal:
         _live(look, console, every_s)
     else:
         _once(look())
+
+
+class _Watched:
+    """The stages of the config as it is now; while it cannot be read, of the one before."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments, self._stages, self._read_ns = arguments, list[StageWatch](), -1
+
+    def stages(self) -> list[StageWatch]:
+        """Others once the config has been changed."""
+        path = self._arguments.configfile
+        changed_ns = path.stat().st_mtime_ns if path.is_file() else 0
+        if changed_ns != self._read_ns:
+            try:
+                named = named_stages(configured(self._arguments), self._arguments.which)
+                self._stages, self._read_ns = [StageWatch(at) for at in named], changed_ns
+            except TrainrelayError:
+                if not self._stages:
+                    raise
+        return self._stages
 
 
 def _look(stages: Sequence[StageWatch], queue: Queue) -> list[StageRow]:

@@ -39,6 +39,10 @@ def sample_check(
     if missing := [name for name in best if name not in ends]:
         there = f"it has {', '.join(evaluated) or 'none'}{did_you_mean(missing[0], ends)}"
         return note(f"{what}; no evaluation in it has {missing[0]}, which checkpoint.best names; {there}")
+    if not any(said.values for _, said in seen):
+        return note(
+            f"{what}; none has a number of the training, which is so not watched for NaN: describe one"
+        )
     idle = [quoted(one) for one in patterns or () if one not in reader.matched]
     return note(f"{what}; of script.progress these read no line: {', '.join(idle)}") if idle else ok(what)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,9 @@ _GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs mus
 _RUN_NOTHING = ("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 # A submodule counts by its commit: to look for changes in it, git would read its settings.
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
+# What `trainrelay init` writes into a checkout is no code of the trainer; a config.yaml of its own is.
+_OURS = tuple(f":(exclude){name}" for name in ("config.yaml", "site.yaml", "Snakefile", "profiles"))
+_RUNS = re.compile(rb"^runs:", re.MULTILINE)
 _SHA256 = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n"
 _HARMLESS = r"^core\.(filemode|symlinks|ignorecase|autocrlf|eol)$"  # how files compare on this file system
 
@@ -90,7 +94,9 @@ def _version(root: Path) -> CodeVersion:
         except OSError as error:
             raise _GitFailed(f"its index cannot be copied: {error.strerror}") from None
         ours = {"GIT_DIR": bare, "GIT_WORK_TREE": top, "GIT_OBJECT_DIRECTORY": str(root / objects)}
-        return CodeVersion(commit, _git(root, *said, "diff", *_PLAIN, commit, "--", ".", **ours))
+        config = root / "config.yaml"
+        without = _OURS if config.is_file() and _RUNS.search(config.read_bytes()) else ()
+        return CodeVersion(commit, _git(root, *said, "diff", *_PLAIN, commit, "--", ".", *without, **ours))
 
 
 def _git(root: Path, *arguments: str, **variables: str) -> bytes:

@@ -62,7 +62,9 @@ def _cause(case: Case) -> str:
     found = (case.log.config.get("log_config.interval"), *lengths[:1], None)
     counts = (f" ({n} iterations)" if isinstance(n, int) else "" for n in found)
     words = ": most likely the log interval{} is longer than an epoch{}".format(*counts)
-    return "" if case.from_zero else words
+    if not case.log.format.startswith(("mmcv", "mmengine")):
+        return "" if case.from_zero else ", or none of its lines is understood"
+    return words
 
 
 def _unfinished(case: Case, came: Progress) -> Finding:
