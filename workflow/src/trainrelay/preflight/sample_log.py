@@ -40,9 +40,7 @@ def sample_check(
         there = f"it has {', '.join(evaluated) or 'none'}{did_you_mean(missing[0], ends)}"
         return note(f"{what}; no evaluation in it has {missing[0]}, which checkpoint.best names; {there}")
     if not any(said.values for _, said in seen):
-        return note(
-            f"{what}; none has a number of the training, which is so not watched for NaN: describe one"
-        )
+        return note(f"{what}; none has a number of the training, so NaN is not watched: describe such a line")
     idle = [quoted(one) for one in patterns or () if one not in reader.matched]
     return note(f"{what}; of script.progress these read no line: {', '.join(idle)}") if idle else ok(what)
 

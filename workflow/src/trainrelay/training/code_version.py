@@ -24,7 +24,7 @@ _GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs mus
 _RUN_NOTHING = ("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 # A submodule counts by its commit: to look for changes in it, git would read its settings.
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
-# What `trainrelay init` writes into a checkout is no code of the trainer; a config.yaml of its own is.
+# What `trainrelay init` writes into a checkout is no code of the trainer; the trainer's own config.yaml is.
 _OURS = tuple(f":(exclude){name}" for name in ("config.yaml", "site.yaml", "Snakefile", "profiles"))
 _RUNS = re.compile(rb"^runs:", re.MULTILINE)
 _SHA256 = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n"
