@@ -137,6 +137,17 @@ def test_of_hugging_faces_states_the_longest_is_read(tmp_path):
     assert logs_of(tmp_path) == [tmp_path / "checkpoint-1000/trainer_state.json"]
 
 
+def test_a_folder_of_several_stages_is_no_training(tmp_path):
+    for stage in ("one", "two"):
+        for number in ("001", "002"):
+            folder = tmp_path / "mine" / stage / "attempts" / number
+            folder.mkdir(parents=True)
+            (folder / "trainer.log").write_text(mmcv_text(epochs=1))
+    assert len(logs_of(tmp_path / "mine/one")) == 2
+    with pytest.raises(LogError, match=r"holds the logs of 2 stages: give one, as .*mine/one, or several"):
+        logs_of(tmp_path)
+
+
 def test_a_folder_without_a_log_is_refused(tmp_path):
     with pytest.raises(LogError, match=r"holds no log of a known format; trainrelay reads mmcv text"):
         logs_of(tmp_path)
