@@ -250,7 +250,13 @@ def no_cluster(typed: Typed, disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.process
 @pytest.mark.usefixtures("no_cluster")
-def test_commands_of_slurm_without_a_cluster_are_nothing_to_fix(typed: Typed) -> None:
+@pytest.mark.parametrize("site", [None, "notify: [cat]\n"])
+def test_commands_of_slurm_without_a_cluster_are_nothing_to_fix(
+    typed: Typed, disk: OnDisk, site: str | None
+) -> None:
+    """Whom to tell is of no cluster."""
+    if site:
+        (disk.base / "site.yaml").write_text(site)
     out, err = typed()
     assert out.splitlines()[-2:] == [
         "note  Slurm's commands are here, but no cluster is configured for them",

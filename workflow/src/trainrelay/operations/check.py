@@ -48,7 +48,8 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
     if not installed():
         yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
         return
-    answers = slurmctld_check(wanted=load_site() != Site())
+    site = load_site()
+    answers = slurmctld_check(wanted=site != Site(notify=site.notify))  # that key is of no cluster
     if answers.kind != "note":
         yield from (("", found) for found in folder_checks(_folders(config, where), mounts()))
     yield "", answers
