@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,3 +295,77 @@ def test_evaluations_of_swin_and_of_tensorflows_estimators(
 def test_code_and_other_programs_are_no_log(tmp_path: Path, line: str) -> None:
     with pytest.raises(UnknownLogError):
         log_of(tmp_path, *(line.format(number) for number in range(1, 9)))
+
+
+def drawn(name: str, length: int, shown: str = "") -> str:
+    states = (f"{name}: {100 * done // length}%|##  | {done}/{length} [00:01<00:02,  2.00it/s{shown}]" for done in range(length + 1))  # fmt: skip
+    return "\r".join(states) + "\n"
+
+
+@pytest.mark.parametrize(
+    "summary",
+    ["Epoch {}/3 - train_loss: 0.75 - val_loss: 0.5\n", "Epoch {}: train loss 0.75, val loss 0.5\n"],
+)
+def test_bars_that_name_no_epoch_above_a_line_that_sums_it_up(tmp_path: Path, summary: str) -> None:
+    """They are neither the iterations of the whole run nor of the epoch that is over."""
+    text = "".join(
+        drawn("Training", 8, ", loss=0.25") + drawn("Evaluating", 4) + summary.format(epoch)
+        for epoch in (1, 2, 3)
+    )
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "val") == [(epoch, 0, 0.5) for epoch in (1, 2, 3)]
+    assert {row.values["loss"] for row in log.rows} == {0.75, 0.5}
+    assert not log.restarts
+
+
+@pytest.mark.parametrize(
+    ("line", "error"), [("step {}/9000: loss 0.5", ""), ("Epoch 1 [{}/9000] loss: 0.5", "MemoryError\n")]
+)
+def test_a_start_that_came_not_far_is_one(tmp_path: Path, line: str, error: str) -> None:
+    start = "".join(line.format(step) + "\n" for step in range(10, 500, 10))
+    failed = (
+        f"Traceback (most recent call last):\n  File 'a.py', line 3, in <module>\n{error}" if error else ""
+    )
+    log = log_of(tmp_path, start + failed + start)
+    assert (log.restarts, len(log.rows)) == (1, 49)
+
+
+def test_an_evaluation_amid_an_epoch_is_before_that_at_its_end(tmp_path: Path) -> None:
+    states = [
+        f"Epoch {epoch}: {25 * done}%|##  | {done}/4 [00:01<00:02,  2.00it/s, loss=0.5{shown}]"
+        for epoch, amid, end in ((1, 0.8, 0.4), (2, 0.7, 0.3))
+        for done, shown in ((1, ""), (2, f", val_loss={amid}"), (3, ""), (4, f", val_loss={end}"))
+    ]
+    log = log_of(tmp_path, *states)
+    assert [value for *_, value in of_phase(log, "val")] == [0.8, 0.4, 0.7, 0.3]
+
+
+def test_an_epoch_0_that_was_only_evaluated_is_none_to_train(tmp_path: Path) -> None:
+    lines = [f"Epoch {epoch}/3 loss=0.5 val_loss=0.75" for epoch in (1, 2, 3)]
+    assert log_of(tmp_path, "Epoch 0/3 val_loss=0.75", *lines).max_epochs == 3
+
+
+@pytest.mark.parametrize("form", ["docker", "list"])
+def test_bars_in_objects_of_json(tmp_path: Path, form: str) -> None:
+    said = [
+        f" {10 * at}%|#   | {10 * at}/100 [00:10<01:30, 5.0it/s]{{'loss': 0.5, 'epoch': {at / 10}}}\n"
+        for at in (1, 2, 3)
+    ]
+    if form == "docker":
+        log = log_of(tmp_path, *(json.dumps({"log": one, "stream": "stderr"}) for one in said))
+    else:
+        rows = [{"step": at, "loss": 0.5, "note": one} for at, one in enumerate(said, 1)]
+        log = log_of(tmp_path, json.dumps(rows))
+    assert len(of_phase(log, "train")) == 3
+
+
+def test_the_state_of_a_bar_that_shows_an_evaluation_is_one_of_its_own_epoch_as_well(tmp_path: Path) -> None:
+    states = [
+        f"Epoch {epoch}:  50%|##  | 1/2 [00:01<00:02,  2.00it/s, loss={loss}{shown}]\ntrain loss: {loss}"
+        for epoch, loss, shown in ((1, 0.5, ""), (2, 0.25, ", val_loss=0.75"), (3, "nan", ", val_loss=0.5"))
+    ]
+    log = log_of(tmp_path, *states)
+    assert of_phase(log, "train")[:2] == [(1, 1, 0.5), (2, 1, 0.25)]
+    assert of_phase(log, "epoch")[:2] == [(1, 0, 0.5), (2, 0, 0.25)]
+    assert of_phase(log, "val") == [(1, 0, 0.75), (2, 0, 0.5)]
+    assert "loss is NaN at epoch 3, iter 1" in analyze(log).verdict.reason

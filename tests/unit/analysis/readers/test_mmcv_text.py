@@ -72,7 +72,7 @@ def test_a_line_cut_at_the_end_of_the_file_is_skipped_and_counted(tmp_path):
     log = log_of(tmp_path, whole + cut)
     assert [row.iteration for row in log.rows] == [10]
     assert log.skipped_lines == 1
-    assert log.setup["lines of numbers that were cut or torn"] == "1"
+    assert log.setup["lines of numbers that could not be read"] == "1"
 
 
 def test_a_whole_last_line_without_its_line_end_counts(tmp_path):

@@ -48,6 +48,11 @@ def parts(line: str) -> Iterator[str]:
     yield line[begin:]
 
 
+def is_bar(line: str) -> bool:
+    """Whether a line shows a bar, of whatever."""
+    return "%|" in line or training_bar(line) is not None
+
+
 def training_bar(line: str) -> Bar | None:
     """The state with which a line begins; None if there is none, or it was torn."""
     if (match := _BAR.match(line)) is None:

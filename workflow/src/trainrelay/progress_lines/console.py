@@ -139,6 +139,7 @@ class ConsoleReader(LineReader):
         self._one_more = False  # YOLO: of 50 epochs, from 0/49 to 49/49
         self._block: dict[str, str] = {}  # a table between rules
         self._whole = ""  # iterations of an epoch, where a line names both
+        self._summed = False  # the epoch is over: bars that name none are of the next
         self._place: dict[str, str] = {}  # of the line before, while numbers may follow it
         self._shown: dict[str, str] = {}  # of an evaluation, by a bar
         self._scores: list[str] = []  # what Detectron2 names before it copies their values
@@ -153,9 +154,8 @@ class ConsoleReader(LineReader):
         return super().is_read(seen) or (at is not None and at == self._drawn)
 
     def _said(self, line: str) -> Mapping[str, object]:
-        self._each = False
+        self._evaluates = "epoch"
         if bar := training_bar(line):
-            self._each = bar.done < bar.total
             return self._of_bar(bar)
         if row := _TABLE_ROW.fullmatch(line):
             self._block[_named(row[1])] = row["value"]
@@ -170,8 +170,9 @@ class ConsoleReader(LineReader):
             return found
         of_all = self._all_iters is None and _STEPS.match(line)
         drawn = _EVALUATION_BAR.match(line) if "%|" in line else None  # its last state counts
+        of_next = self._summed and "%|" in line and not (drawn or _EPOCH.search(line))
         told = says or (self._place and _BELOW.match(line))
-        if of_all or (drawn and drawn[1] != "100") or not told:
+        if of_all or of_next or (drawn and drawn[1] != "100") or not told:
             self._place = {} if of_all or line.strip() else self._place
             return {}
         begun = " 0/" in line and _BEGUN.search(line)
@@ -210,9 +211,9 @@ class ConsoleReader(LineReader):
         self._shown = shown or self._shown
         self._known[key] = bar.epoch if amid else self._known.get(key, -1)
         self._drawn = (bar.epoch, bar.done, bar.total) if bar.done else None
-        if new and amid and 0 <= before < bar.epoch:
-            return {**new, "epoch": bar.epoch - 1}
-        new = new if bar.done and (before >= 0 or not amid) else {}
+        if amid:
+            self._evaluates = "before" if 0 <= before < bar.epoch else "amid"
+        new = new if self._evaluates == "before" or (bar.done and (before >= 0 or not amid)) else {}
         trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
         place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
         return {**trained, **new, **place}
@@ -258,8 +259,9 @@ class ConsoleReader(LineReader):
         if of_epoch or _ASIDE.search(head) or _RESUMED.search(line):
             return {}
         if not pairs:
-            begun = () if "best" in head.lower() or "at  \1 " in head else ("epoch", "epochs")
-            return {name: place[name] for name in begun if name in place}
+            begun = set() if "best" in head.lower() or "at  \1 " in head else _EPOCHS & place.keys()
+            self._summed &= not begun
+            return {name: place[name] for name in begun}
         said: dict[str, object] = {**pairs}
         evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
         if evaluates:
@@ -277,11 +279,7 @@ class ConsoleReader(LineReader):
         of_phase = not known and (
             (named or len(pairs) == 1)
             and _NOTHING.fullmatch(head)
-            and any(
-                re.match(r"\W*(?:train|val|test)", said)
-                for name in islice(pairs, 1)
-                for said in (name, head.lower() + name)
-            )
+            and any(map(re.compile(r"\W*(?:train|val|test)").match, (next(iter(pairs)), head.lower())))
             and "%|" not in line  # how much of a bar is done
         )
         score = evaluates and self._epoch is not None and (named or any(map(_is_known, pairs)))
@@ -292,19 +290,13 @@ class ConsoleReader(LineReader):
         here = (known or of_phase or score) and not (other or _is_of_another(head))
         if here and "epoch" in place and not evaluates:
             self._whole = place.get("iters") or self._whole
+            self._summed = "iter" not in place and named
         return {**said, **place} if here else {}
 
 
 _PLAIN = str.maketrans("{}", "  ", "\"'")
-
-
-_SAME = {
-    "learning_rate": "lr",
-    "learningrate": "lr",
-    "base_lr": "lr",
-    "gnorm": "grad_norm",
-    "xent": "xent_loss",
-}
+_RATES = dict.fromkeys(("learning_rate", "learningrate", "base_lr"), "lr")
+_SAME = {**_RATES, "gnorm": "grad_norm", "xent": "xent_loss"}
 
 
 def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], str]:
@@ -325,9 +317,7 @@ def _parts(line: str) -> tuple[dict[str, str], dict[str, str], dict[str, str], s
     if "total" in pairs and any(map(_LOSS.search, pairs)):
         pairs["total_loss"] = pairs.pop("total")
     head = rest[:begin]
-    fractions = _FRACTION.findall(
-        head, head.find(" \1 ") + 1 if epoch else 0
-    )  # `Fold 2/5, Epoch 1`: behind it
+    fractions = _FRACTION.findall(head, head.find(" \1 ") + 1)  # `Fold 2/5, Epoch 1`: behind it
     place = dict[str, str]()
     if epoch:
         place["epoch"] = epoch["epoch"] or epoch["before"] or epoch["bare"] or epoch["tune"]

@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import regex
 
 from trainrelay.progress_lines.bars import parts
 from trainrelay.records import ITERATIONS
 
+Evaluates = Literal["epoch", "before", "amid"]
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
@@ -51,8 +52,8 @@ _TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORE
 class LineSeen:
     """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
 
-    `by_iteration`: of a training that counts iterations, in epoch 1; `each`: an epoch may have several
-    evaluations, this one is after its iteration.
+    `by_iteration`: of a training that counts iterations, in epoch 1; `evaluates`: a whole epoch, or that
+    `before` it, or `amid`: an epoch may have several, this one is after its iteration.
     """
 
     epoch: int
@@ -62,7 +63,7 @@ class LineSeen:
     values: Mapping[str, float]
     evaluated: Mapping[str, float]
     by_iteration: bool = False
-    each: bool = False
+    evaluates: Evaluates = "epoch"
 
     @property
     def loss(self) -> float | None:
@@ -121,7 +122,7 @@ class LineReader:
         self.matched: set[str] = set()  # patterns by which a line was read
         self._epoch: int | None = None
         self._iters: int | None = None
-        self._each = False
+        self._evaluates: Evaluates = "epoch"
         self._iteration = self._origin = 0
         self._resumed_at = 0  # the iteration of a first line that may be a resume's
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
@@ -156,9 +157,8 @@ class LineReader:
         values, evaluated = trained_and_evaluated(others)
         if "iter" not in counts:
             return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
-        iteration = self._within(self._epoch, counts["iter"])
-        epochs = counts.get("epochs")
-        return LineSeen(self._epoch, iteration, self._iters, epochs, values, evaluated, each=self._each)
+        at = self._epoch, self._within(self._epoch, counts["iter"]), self._iters, counts.get("epochs")
+        return LineSeen(*at, values, evaluated, evaluates=self._evaluates)
 
     def _by_iteration(
         self, iters: int, counts: Mapping[str, int], others: Mapping[str, float]

@@ -255,5 +255,5 @@ def _numbered(segments: list[Segment], origin: int) -> Iterator[Marker]:
 
 def _setup(found: Collector) -> dict[str, str]:
     backend = found.config.get("dist_params.backend")
-    lost = {"lines of numbers that were cut or torn": str(found.skipped)} if found.skipped else {}
+    lost = {"lines of numbers that could not be read": str(found.skipped)} if found.skipped else {}
     return {**({"backend": backend} if isinstance(backend, str) else {}), **found.setup, **lost}

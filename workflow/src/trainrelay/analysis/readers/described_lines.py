@@ -47,8 +47,8 @@ class _Start:
         self.at = max(self.at, (seen.epoch, seen.iteration or 0)) if seen.values else self.at
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
-        # Of an epoch, or after this iteration.
-        evaluated = (seen.epoch, 2, (seen.iteration or 0) if seen.by_iteration or seen.each else 0)
+        of_part = seen.by_iteration or seen.evaluates == "amid"
+        evaluated = (seen.epoch - (seen.evaluates == "before"), 2, (seen.iteration or 0) if of_part else 0)
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
                 self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
@@ -60,18 +60,21 @@ class _Start:
         return bool(seen.values and not mean and (seen.epoch, seen.iteration or 0) <= self.at)
 
     def far_back(self, seen: LineSeen) -> bool:
-        """Whether a line of a console can only be of a later start: a rank may lag an eighth of an epoch."""
+        """Whether a line can only be of a later start: without an error a rank may lag by an eighth."""
         if seen.iteration is None:
             return seen.epoch < self.at[0]
         lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
-        far = 2 * seen.iteration < self.highest and max(self.highest, self.iters or 0) < 8 * lag
+        failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
+        length = 0 if self.by_iteration or failed else self.iters or 0
+        far = 2 * seen.iteration < self.highest and max(self.highest, length) < 8 * lag
         return far and (seen.epoch, seen.iteration) < self.at
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""
         by = self.by_iteration
         every: list[tuple[_Place, Event | dict[str, float]]] = [*self.rows.items(), *self.said]
-        every.sort(key=lambda one: one[0][::-1] if by else one[0])
+        # An evaluation of the whole epoch is after those amid it.
+        every.sort(key=lambda one: one[0][::-1] if by else (*one[0][:2], one[0][1:] == (2, 0), one[0][2]))
         if by:
             for (_, phase, at), what in every:
                 yield (
@@ -156,7 +159,7 @@ class DescribedLines(Format):
                 starts.append(_Start())
             starts[-1].add(seen)
             if seen.epochs:  # Lightning's rich bars: of 4 epochs, from 0/3 to 3/3
-                from_zero |= seen.epoch == 0
+                from_zero |= seen.epoch == 0 and bool(seen.values)
                 more = int(from_zero and seen.epoch == seen.epochs and bool(seen.values))
                 starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs + more)))
         epochs = [epoch for start in starts for epoch, *_ in start.rows]

@@ -11,6 +11,7 @@ from trainrelay.analysis.readers.events import Format, RowSeen
 from trainrelay.analysis.readers.read import check, detect, detected, read, read_lines, with_own
 from trainrelay.analysis.readers.segments import Collector
 from trainrelay.errors import LogError
+from trainrelay.progress_lines.bars import is_bar
 from trainrelay.records import Log, Row
 
 EVERY_S = 0.02  # a look at the file's size costs some microseconds
@@ -43,7 +44,7 @@ def follow(
         alone = form is not None and detected(path, formats)[0] is None  # bars are of other formats as well
         others = [one.claiming() for one in formats if alone and one is not form]
         for line in read_lines(path, wait, [form] if form else []):
-            if any(claims(line) for claims in others):
+            if not is_bar(line) and any(claims(line) for claims in others):
                 raise BeginsAgain
             shown.extend(of_line(line) if of_line else ())
             yield line

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, reduce
-from itertools import islice
+from itertools import chain, islice
 from operator import ne
 from pathlib import Path
 from typing import IO, cast
@@ -28,7 +28,7 @@ from trainrelay.analysis.readers.mmengine_json import MmengineJson
 from trainrelay.analysis.readers.mmengine_text import MmengineText
 from trainrelay.analysis.readers.table_rows import TableRows, TrainerState
 from trainrelay.errors import LogError, UnknownLogError
-from trainrelay.progress_lines.bars import parts, training_bar
+from trainrelay.progress_lines.bars import is_bar, parts
 from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.records import Log
 
@@ -102,8 +102,7 @@ def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
 
 def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format of a log; None of what is none."""
-    form, by_bars = detected(path, formats)
-    return form or by_bars
+    return next(filter(None, detected(path, formats)), None)
 
 
 def detected(path: Path, formats: Sequence[Format]) -> tuple[Format | None, Format | None]:
@@ -117,7 +116,7 @@ def detected(path: Path, formats: Sequence[Format]) -> tuple[Format | None, Form
     written, page = set[str](), 0  # each sentence once: every rank prints the same warning
     for number, line in enumerate(read_lines(path, formats=formats)):
         form = next((form for form, claims_it in claiming if claims_it(line)), None)
-        if form is not None and form in consoles and training_bar(line):
+        if form is not None and form in consoles and is_bar(line):
             bars[form] += 1
         elif form is not None:
             claims[form] += 1
@@ -190,7 +189,8 @@ def read_lines(
         yield from (json.dumps(one) + "\n" for one in json_objects(whole(lines)))
         return
     bare = _wrappings([line for line in first if line.strip()], formats)
-    yield from (reduce(lambda said, without: without(said), bare, line) for line in lines) if bare else lines
+    lines = (reduce(lambda said, without: without(said), bare, line) for line in lines) if bare else lines
+    yield from chain.from_iterable(map(parts, lines))
 
 
 def _wrappings(first: list[str], formats: Sequence[Format]) -> list[Callable[[str], str]]:
@@ -249,7 +249,7 @@ def _lines(path: Path, wait: Callable[[bool], object] | None) -> Iterator[str]:
             elif "\0" in line:
                 yield from filter(None, _NULS.split(line))
             else:
-                yield from parts(line)
+                yield line
 
 
 def how() -> str:
