@@ -270,9 +270,10 @@ def test_a_line_of_epoch_0_before_the_first_one_is_seen_by_the_last_file(before:
     assert counting.bases == EpochBases(printed=1, saved=0)
 
 
-def test_a_line_behind_the_last_epoch_is_none_of_them() -> None:
-    trainer, counting = Trainer(0, 1), EpochCounting(begun(), learns=True)
-    play(trainer, counting, [*events(1, EPOCHS, 1), ("line", EPOCHS + 1)], at(1, 5, 9, 13))
+@pytest.mark.parametrize("saved", [0, 1])
+def test_a_line_behind_the_last_epoch_is_none_of_them(saved: Base) -> None:
+    trainer, counting = Trainer(0, saved), EpochCounting(begun(), learns=True)
+    play(trainer, counting, [*events(1, EPOCHS, 1), ("line", EPOCHS + 1)], at(*range(17)))
     counting.finish(dict(trainer.files), EPOCHS)
     assert counting.bases.printed == 0
 

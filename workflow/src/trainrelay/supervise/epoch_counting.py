@@ -110,9 +110,10 @@ class EpochCounting:
             self._epoch = epochs
         numbers = {seen.number for seen in files.values() if seen.number is not None}
         newest = max(numbers, default=-1)
-        if epochs and self._printed == 0 and self._epoch == epochs + 1 == newest + 1 and self.learns:
+        past = epochs and self._printed == 0 and self._epoch == epochs + 1 == newest + 1
+        if past and self.learns and 0 not in self._votes:
             # One of epoch 0 came before the first.
-            self._printed, self._epoch, self._votes = 1, epochs, {vote - 1 for vote in self._votes if vote}
+            self._printed, self._epoch, self._votes = 1, epochs, {vote - 1 for vote in self._votes}
         if epochs is None or self._votes:
             return
         done = self._epoch is None and self._resumed == newest  # it had nothing left to train
