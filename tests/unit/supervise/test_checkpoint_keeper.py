@@ -581,7 +581,7 @@ def test_what_may_not_be_of_a_first_save_is_not_trained_over(
 def test_a_training_that_ended_by_itself_was_not_stopped_within_its_first_save(
     tmp_path: Path, over_one: Path
 ) -> None:
-    """What it left is named, and nothing begins again: the next one would leave the same, as on a full disk."""
+    """What it left is named, and nothing begins again: a full disk would cut the next one, too."""
     job = in_place(tmp_path, over_one)
     trainer = KilledWithinItsFirstSave()
     trainer.end = "exit 0"

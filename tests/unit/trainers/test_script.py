@@ -206,10 +206,13 @@ def test_a_program_is_looked_for_where_the_start_would_and_not_behind_a_prefix(t
 def test_what_the_command_does_not_pass_on_is_remarked() -> None:
     """Else it trains as many epochs as its own config says, and saves where nobody looks."""
     trainer, own = kind(command="{interpreter} {entry} {config}"), "/data/runs/r/s/work_dir"
-    unless = "unless the script's code, its config or an option says the same, it"
+    lacks, unless = (
+        "script.command has no",
+        "unless the script's code, its config or an option says the same, it",
+    )
     assert [*trainer.start_problems(replace(REQUEST, work_dir=own), certain=False)] == [
-        f"script.command has no {{epochs}} (50): {unless} trains another number of epochs",
-        f"script.command has no {{work_dir}} ({own}): {unless} saves where its checkpoints are not looked for",
+        f"{lacks} {{epochs}} (50): {unless} trains another number of epochs",
+        f"{lacks} {{work_dir}} ({own}): {unless} saves where its checkpoints are not looked for",
     ]
     (said,) = trainer.start_problems(REQUEST, certain=False)
     assert "{work_dir}" not in said, "a work dir of the config is where the script saves by itself"

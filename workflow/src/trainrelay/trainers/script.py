@@ -203,7 +203,7 @@ class Script(Trainer):
         if known and not certain and Path(word).name.startswith(_PYTHON) and found and not beside:
             yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
         said, key = places(self.settings.command), KEYS[self.unit]
-        needed = {key: (request.epochs or request.iters, f"trains another number of {key}")}
+        needed = {key: (str(request.epochs or request.iters), f"trains another number of {key}")}
         # A relative one is in the config, as where the script saves by itself.
         if request.work_dir.startswith("/") and not self.settings.cwd_is_work_dir:
             needed["work_dir"] = (request.work_dir, "saves where its checkpoints are not looked for")
