@@ -28,7 +28,7 @@ NOTHING = EpochBases()
 
 def begun(bases: EpochBases = NOTHING, resumed: int | None = None) -> AttemptRecord:
     point = None if resumed is None else ResumePoint(path="/w/c.pth", epoch=resumed)
-    return an_attempt(1, epoch_bases=bases, resumed_from=point)
+    return an_attempt(1, epochs=EPOCHS, epoch_bases=bases, resumed_from=point)
 
 
 @dataclass
@@ -268,6 +268,19 @@ def test_a_line_of_epoch_0_before_the_first_one_is_seen_by_the_last_file(before:
     play(trainer, counting, list(events(2 if before.resumed_from else 1, EPOCHS, 1)), at(1, 5, 9, 13))
     counting.finish(dict(trainer.files), EPOCHS)
     assert counting.bases == EpochBases(printed=1, saved=0)
+
+
+@pytest.mark.parametrize(("printed", "saved"), [(1, 0), (0, 1)])
+def test_the_last_but_one_is_not_the_last_where_it_was_killed_in_the_last_epoch(
+    printed: Base, saved: Base
+) -> None:
+    """A line of epoch 0 came first; of one that counts from 0 the file of its first epoch says so."""
+    trainer = Trainer(printed, saved)
+    trainer.save(1)
+    counting = EpochCounting(begun(EpochBases(printed=0, saved=1), 2), learns=True)
+    play(trainer, counting, [*events(2, EPOCHS - printed, 1), ("line", EPOCHS + saved)], at(*range(14)))
+    counting.finish(dict(trainer.files), None)
+    assert counting.bases == EpochBases(printed=printed, saved=saved)
 
 
 @pytest.mark.parametrize("saved", [0, 1])
