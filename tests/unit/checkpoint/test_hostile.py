@@ -122,18 +122,26 @@ def test_the_values_that_mmengine_logged_are_read_with_the_methods_that_it_keeps
     assert inspect(tmp_path / "x.pth").finite
 
 
+@pytest.mark.parametrize(
+    ("module", "name"), [("dictconfig", "DictConfig"), ("listconfig", "ListConfig"), ("nodes", "StringNode")]
+)
 def test_a_config_of_omegaconf_is_read_but_makes_nothing_of_what_it_is_called_with(
-    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    mark: Path,
+    mmcv_style: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    name: str,
 ) -> None:
     """Lightning saves one as the hyperparameters of a script of Hydra's."""
-    config = type("DictConfig", (), {"__module__": "omegaconf.dictconfig"})
-    for module in ("omegaconf", config.__module__):
-        monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(DictConfig=config))
+    config = type(name, (), {"__module__": f"omegaconf.{module}"})
+    for imported in ("omegaconf", config.__module__):
+        monkeypatch.setitem(sys.modules, imported, types.SimpleNamespace(**{name: config}))
     config.__init__ = lambda self, *args: self.__dict__.update(_content={"lr": 0.1}, _parent=None)
     torch.save({**mmcv_style(), "hyper_parameters": config()}, tmp_path / "x.ckpt")
     assert inspect(tmp_path / "x.ckpt").finite
     torch.save({**mmcv_style(), "hyper_parameters": Payload(config, range(MUCH))}, tmp_path / "x.ckpt")
-    assert "wants to call omegaconf.dictconfig.DictConfig with" in refusal(tmp_path / "x.ckpt", mark)
+    assert f"wants to call omegaconf.{module}.{name} with" in refusal(tmp_path / "x.ckpt", mark)
 
 
 @pytest.mark.parametrize(

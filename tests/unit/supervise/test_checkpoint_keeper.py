@@ -537,11 +537,12 @@ class KilledWithinItsFirstSave(InPlace):
     """By its supervisor's words it has trained an epoch."""
 
     line = "Epoch: [0]  [0/3]  eta: 0:00:01  loss: 0.5000  time: 0.1"
+    end = "kill -9 $$"
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         folder, cut = request.work_dir, f"head -c 300 '{request.config}/checkpoint_1.pth'"
         saved = f"mkdir -p '{folder}'; {cut} > '{folder}/checkpoint.pth'"
-        return Launch(("sh", "-c", f"echo '{self.line}'; {saved}; kill -9 $$"), {}, request.root)
+        return Launch(("sh", "-c", f"echo '{self.line}'; {saved}; {self.end}"), {}, request.root)
 
 
 @pytest.mark.process
@@ -574,6 +575,20 @@ def test_what_may_not_be_of_a_first_save_is_not_trained_over(
     with pytest.raises(Refusal, match="cut short"):
         once(job, Console(file=io.StringIO()))
     assert file.exists()
+
+
+@pytest.mark.process
+def test_a_training_that_ended_by_itself_was_not_stopped_within_its_first_save(
+    tmp_path: Path, over_one: Path
+) -> None:
+    """What it left is named, and nothing begins again: a full disk would cut the next one, too."""
+    job = in_place(tmp_path, over_one)
+    trainer = KilledWithinItsFirstSave()
+    trainer.end = "exit 0"
+    record = once(replace(job, trainer=trainer), Console(file=io.StringIO()))
+    assert (record.end, "is cut short" in leftovers(job, record).text) == ("unfinished", True)
+    with pytest.raises(Refusal, match="cut short"):
+        once(job, Console(file=io.StringIO()))
 
 
 @pytest.mark.process

@@ -28,7 +28,7 @@ NOTHING = EpochBases()
 
 def begun(bases: EpochBases = NOTHING, resumed: int | None = None) -> AttemptRecord:
     point = None if resumed is None else ResumePoint(path="/w/c.pth", epoch=resumed)
-    return an_attempt(1, epoch_bases=bases, resumed_from=point)
+    return an_attempt(1, epochs=EPOCHS, epoch_bases=bases, resumed_from=point)
 
 
 @dataclass
@@ -270,9 +270,23 @@ def test_a_line_of_epoch_0_before_the_first_one_is_seen_by_the_last_file(before:
     assert counting.bases == EpochBases(printed=1, saved=0)
 
 
-def test_a_line_behind_the_last_epoch_is_none_of_them() -> None:
-    trainer, counting = Trainer(0, 1), EpochCounting(begun(), learns=True)
-    play(trainer, counting, [*events(1, EPOCHS, 1), ("line", EPOCHS + 1)], at(1, 5, 9, 13))
+@pytest.mark.parametrize(("printed", "saved"), [(1, 0), (0, 1)])
+def test_the_last_but_one_is_not_the_last_where_it_was_killed_in_the_last_epoch(
+    printed: Base, saved: Base
+) -> None:
+    """A line of epoch 0 came first; of one that counts from 0 the file of its first epoch says so."""
+    trainer = Trainer(printed, saved)
+    trainer.save(1)
+    counting = EpochCounting(begun(EpochBases(printed=0, saved=1), 2), learns=True)
+    play(trainer, counting, [*events(2, EPOCHS - printed, 1), ("line", EPOCHS + saved)], at(*range(14)))
+    counting.finish(dict(trainer.files), None)
+    assert counting.bases == EpochBases(printed=printed, saved=saved)
+
+
+@pytest.mark.parametrize("saved", [0, 1])
+def test_a_line_behind_the_last_epoch_is_none_of_them(saved: Base) -> None:
+    trainer, counting = Trainer(0, saved), EpochCounting(begun(), learns=True)
+    play(trainer, counting, [*events(1, EPOCHS, 1), ("line", EPOCHS + 1)], at(*range(17)))
     counting.finish(dict(trainer.files), EPOCHS)
     assert counting.bases.printed == 0
 

@@ -153,8 +153,10 @@ def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: 
     backend, flag, resume = trainer.unsupported(request)
     assert flag == "a.py declares no --lrr, which script.command or an option gives it; did you mean --lr?"
     assert backend.startswith("a.py declares no --dist-backend, which script.command")
-    gives = "which script.resume gives it when it resumes"
+    gives = 'which script.resume gives it when it resumes (if it cannot: resume: "")'
     assert resume == f"a.py declares no --resume, {gives}; it has --emsize, --epochs, --lr"
+    (tmp_path / "a.py").write_text(f"{parser}p.add_argument('lrr')\nargs = p.parse_args()\n")
+    assert "did you mean --lr?" in [*trainer.unsupported(request)][1], "what has no dashes is no flag"
     (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")
     assert not list(trainer.unsupported(request))
 
@@ -204,12 +206,14 @@ def test_a_program_is_looked_for_where_the_start_would_and_not_behind_a_prefix(t
 def test_what_the_command_does_not_pass_on_is_remarked() -> None:
     """Else it trains as many epochs as its own config says, and saves where nobody looks."""
     trainer, own = kind(command="{interpreter} {entry} {config}"), "/data/runs/r/s/work_dir"
-    (said,) = trainer.start_problems(replace(REQUEST, work_dir=own), certain=False)
-    assert said == (
-        f"script.command has no {{epochs}} (50) and no {{work_dir}} ({own}): unless the script's code or"
-        " config says the same, it trains another number of them or saves where its checkpoints are"
-        " not looked for"
+    lacks, unless = (
+        "script.command has no",
+        "unless the script's code, its config or an option says the same, it",
     )
+    assert [*trainer.start_problems(replace(REQUEST, work_dir=own), certain=False)] == [
+        f"{lacks} {{epochs}} (50): {unless} trains another number of epochs",
+        f"{lacks} {{work_dir}} ({own}): {unless} saves where its checkpoints are not looked for",
+    ]
     (said,) = trainer.start_problems(REQUEST, certain=False)
     assert "{work_dir}" not in said, "a work dir of the config is where the script saves by itself"
     here = kind(command="{interpreter} {entry} {epochs}", cwd_is_work_dir=True)

@@ -369,3 +369,19 @@ def test_the_state_of_a_bar_that_shows_an_evaluation_is_one_of_its_own_epoch_as_
     assert of_phase(log, "epoch")[:2] == [(1, 0, 0.5), (2, 0, 0.25)]
     assert of_phase(log, "val") == [(1, 0, 0.75), (2, 0, 0.5)]
     assert "loss is NaN at epoch 3, iter 1" in analyze(log).verdict.reason
+
+
+@pytest.mark.parametrize("first", ["out", "err"])
+def test_a_jobs_output_and_its_errors_are_one_training(tmp_path: Path, first: str) -> None:
+    """Its summaries are in the one, tqdm's bars in the other."""
+    summaries = (
+        f"Epoch {epoch}/3 loss=0.5 val_loss={'nan' if epoch == 3 else 0.25}\n" for epoch in (1, 2, 3)
+    )
+    texts = {"out": "".join(summaries), "err": "\n".join(map(bars, (1, 2, 3)))}
+    paths = [tmp_path / f"job.{name}" for name in sorted(texts, key=lambda name: name != first)]
+    for path in paths:
+        path.write_text(texts[path.suffix[1:]])
+    log = read(paths)
+    assert [epoch for epoch, *_ in of_phase(log, "val")] == [1, 2, 3]
+    assert (len(of_phase(log, "train")), log.restarts) == (12, 0)
+    assert "loss is NaN at epoch 3" in analyze(log).verdict.reason

@@ -63,7 +63,8 @@ _FORMS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(["bytearray", "bytes"], (str, bytes, list, tuple, Global)),
     **dict.fromkeys(["int", "str", "str_", "TorchVersion"], (str, bytes, Global)),
     **dict.fromkeys(["frozenset", "list", "set", "tuple", "Counter", "deque", "Size"], (list, tuple, dict)),
-    **dict.fromkeys(["ndarray", "Tensor", "TypedStorage", *STORAGE_DTYPE, "DictConfig", "ListConfig"], ()),
+    **dict.fromkeys(["ndarray", "Tensor", "TypedStorage", *STORAGE_DTYPE], ()),
+    **dict.fromkeys(["DictConfig", "ListConfig", "AnyNode", "StringNode"], ()),  # which take what they hold
 }
 
 

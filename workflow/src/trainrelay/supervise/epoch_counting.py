@@ -20,6 +20,7 @@ class EpochCounting:
 
     def __init__(self, begun: AttemptRecord, *, learns: bool) -> None:
         known, point, self.learns = begun.epoch_bases, begun.resumed_from, learns
+        self._asked = begun.asked
         self._printed, self._resumed = known.printed, point.epoch if point and not point.within else None
         self._votes: set[int] = set() if known.saved is None else {known.saved}
         self._open = not self._votes
@@ -110,9 +111,11 @@ class EpochCounting:
             self._epoch = epochs
         numbers = {seen.number for seen in files.values() if seen.number is not None}
         newest = max(numbers, default=-1)
-        if epochs and self._printed == 0 and self._epoch == epochs + 1 == newest + 1 and self.learns:
-            # One of epoch 0 came before the first.
-            self._printed, self._epoch, self._votes = 1, epochs, {vote - 1 for vote in self._votes if vote}
+        past = self._printed == 0 and self._epoch == (asked := epochs or self._asked) + 1 and self.learns
+        last = past and (newest == asked or (not epochs and newest == asked - 1 and 0 not in numbers))
+        if last and 0 not in self._votes:
+            # One of epoch 0 came before the first; who trains on past the last one is taken for that, too.
+            self._printed, self._epoch, self._votes = 1, asked, {vote - 1 for vote in self._votes}
         if epochs is None or self._votes:
             return
         done = self._epoch is None and self._resumed == newest  # it had nothing left to train

@@ -203,15 +203,16 @@ class Script(Trainer):
         if known and not certain and Path(word).name.startswith(_PYTHON) and found and not beside:
             yield f"script.command begins with {word}, which is not trainer.interpreter {python}; {how}"
         said, key = places(self.settings.command), KEYS[self.unit]
-        needed = {key: str(request.epochs or request.iters)}
-        if request.work_dir.startswith("/") and not self.settings.cwd_is_work_dir:  # no stage's own
-            needed["work_dir"] = request.work_dir
-        lacks = " and no ".join(f"{{{name}}} ({value})" for name, value in needed.items() if name not in said)
-        if lacks and not certain:
-            yield (
-                f"script.command has no {lacks}: unless the script's code or config says the same, it trains"
-                " another number of them or saves where its checkpoints are not looked for"
-            )
+        needed = {key: (str(request.epochs or request.iters), f"trains another number of {key}")}
+        # A relative one is in the config, as where the script saves by itself.
+        if request.work_dir.startswith("/") and not self.settings.cwd_is_work_dir:
+            needed["work_dir"] = (request.work_dir, "saves where its checkpoints are not looked for")
+        for name, (value, otherwise) in {} if certain else needed.items():
+            if name not in said:
+                yield (
+                    f"script.command has no {{{name}}} ({value}): unless the script's code, its config or an"
+                    f" option says the same, it {otherwise}"
+                )
 
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
         """What its settings do not say, or its script does not declare."""
@@ -239,14 +240,14 @@ class Script(Trainer):
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
         behind = itertools.dropwhile(self.named(request).__ne__, self._argv(request))
-        by = dict.fromkeys(shlex.split(settings.resume), "script.resume gives it when it resumes")
+        gives = 'script.resume gives it when it resumes (if it cannot: resume: "")'
+        by = dict.fromkeys(shlex.split(settings.resume), gives)
         by |= dict.fromkeys(behind, "script.command or an option gives it")
         flags = {word.partition("=")[0]: who for word, who in by.items() if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
-                near = did_you_mean(flag[2:], [one.lstrip("-") for one in options]).replace(
-                    "mean ", "mean --"
-                )
+                long = [one.removeprefix("--") for one in options if one.startswith("--")]
+                near = did_you_mean(flag[2:], long).replace("mean ", "mean --")
                 near = near or f"; it has {', '.join(sorted(options)) or 'none'}"
                 yield f"{request.entry} declares no {flag}, which {flags[flag]}{near}"
 

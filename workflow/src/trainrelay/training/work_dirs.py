@@ -117,7 +117,7 @@ class WorkDirs:
 
         After more than an epoch it may have been saved over; what was written since is not the trainer's.
         """
-        if any(not one.end or one.newest_saved or one.printed != 1 for one in self.attempts):
+        if not all(one.exit_status and one.printed == 1 and not one.newest_saved for one in self.attempts):
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
         there = [path for folder in folders for path in checkpoint_files(folder)]

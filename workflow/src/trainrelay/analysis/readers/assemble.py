@@ -199,6 +199,11 @@ def _timeline(
             # A start from zero that ended early is no ancestor of a later resume from further on.
             far = next((course for course in reversed(courses) if course.end > start), courses[-1])
             end = last + spacing
+            if latest and not (start or courses[-1].end):
+                # A job's output has the evaluations, its errors the bars.
+                there = {(row.phase, row.epoch) for row in rows}
+                rows += [row for row in latest if (row.phase, row.epoch) not in there]
+                rows.sort(key=lambda row: (row.step, row.phase != "train"))
             while courses and courses[-1].end <= end:
                 courses.pop()
             courses.append(_Course(end, rows, start, far if start else None))
