@@ -96,6 +96,13 @@ def test_a_rank_that_crashed_is_named_with_its_signal() -> None:
     assert verdict.error == "rank 1 ended by SIGSEGV: rank 0 in init_process_group, rank 1 in device"
 
 
+def test_a_rank_that_aborted_for_having_lost_one_that_crashed_is_not_named() -> None:
+    lines = ["failed (exitcode: -6) local_rank: 0 (pid: 98)", "  rank      : 1 (local_rank: 1)"]
+    lines.append("  exitcode  : -11 (pid: 99)  (SIGSEGV)")
+    said = judge([failed(0, "RuntimeError: Connection closed by peer"), rank(1)], lines, 1, 1.0).error or ""
+    assert said.startswith("rank 1 ended by SIGSEGV: ")
+
+
 def test_a_rank_that_nccl_aborted_is_quoted_with_what_it_said() -> None:
     lines = ["failed (exitcode: -6) local_rank: 0 (pid: 99)"]
     assert (

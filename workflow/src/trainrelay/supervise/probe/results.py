@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from signal import SIGABRT
+from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV
 from typing import Literal, NamedTuple
 
 from pydantic import Field, FiniteFloat, ValidationError
@@ -104,9 +104,14 @@ def _named(numbers: Sequence[int]) -> str:
 # ---------------------------------------------------------------------- the first line that matters
 
 
+_CRASHES = {SIGSEGV, SIGBUS, SIGFPE, SIGILL}
+
+
 def _failure(ranks: Sequence[RankProgress], lines: Sequence[str], status: int | None) -> str:
     """What came first: what follows it is ranks that lost the one that failed."""
-    dead = next((dead for dead in dead_ranks(lines) if dead.status < 0), None)
+    ended = [dead for dead in dead_ranks(lines) if dead.status < 0]
+    # A rank that lost one that crashed may abort, and be seen to end before it.
+    dead = min(ended, key=lambda one: -one.status not in _CRASHES, default=None)
     failed = [rank for rank in ranks if rank.error]
     # By SIGABRT NCCL ends a rank that has said why.
     if dead and not (failed and dead.status == -SIGABRT):
