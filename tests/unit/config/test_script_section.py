@@ -141,20 +141,19 @@ def test_a_ladder_needs_a_way_to_tell_the_script_its_backend() -> None:
         "*.safetensors",
         "checkpoint-{iter}",
         "ckpt",
-        "checkpoint-*/model.pt",
         "m.pt?x",
     ],
 )
 def test_names_that_are_never_found_are_refused_with_those_that_are(names: str) -> None:
     (said,) = problems({"command": COMMAND, "checkpoints": names})
     assert said.startswith(
-        f"runs.r.trainer.script.checkpoints: got '{names}'; finds none: a checkpoint is one file"
+        f"runs.r.trainer.script.checkpoints: got '{names}'; finds none: a checkpoint is a file"
     )
-    assert ".pth, .pt, .pth.tar, .ckpt, and no folder (as checkpoint-500/" in said
+    assert ".pth, .pt, .pth.tar, .ckpt; of a folder, as of Hugging Face" in said
 
 
 @pytest.mark.parametrize(
-    "names", ["*", "a?", "m_{epoch}.PT", "m*.tar", "*th", "{iter}.p*", "last.ckpt", "a[12]"]
+    "names", ["*", "a?", "m_{epoch}.PT", "m*.tar", "*th", "{iter}.p*", "last.ckpt", "a[12]", "c-*/"]
 )
 def test_names_that_may_be_found_are_taken(names: str) -> None:
     assert problems({"command": COMMAND, "checkpoints": names}) == []

@@ -318,7 +318,7 @@ def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None
     best = save(tmp_path / "best.pt", epoch=9)
     assert trainer.checkpoints(tmp_path) == [(2, second), (1, first)]
     assert trainer.unrecognised(tmp_path) == []
-    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, counted=trainer.counted)
+    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, saved_as=trainer.saved_as)
     assert facts
     assert (facts.file.path, facts.epoch, skipped) == (str(second), 3, [])
     assert trainer.checkpoint_path(tmp_path, 3).name == "checkpoint-of-epoch-3"

@@ -13,15 +13,13 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, shown
+from trainrelay.checkpoint.problems import CUT, EMPTY, BrokenFile, OtherFormat, shown
 from trainrelay.checkpoint.values import Long
 from trainrelay.system.files import CHUNK_BYTES
 
 MOST_PICKLE_BYTES = 256 * 1024 * 1024  # about 90 for each tensor; the rest is for histories of every loss
 _MOST_MEMBERS = 40_000  # one for each tensor: 13,000 weights with Adam's two moments
 _MOST_DIRECTORY_BYTES = 4 * 1024 * 1024  # 100 for each member; torch writes about 65
-CUT = "is cut short: whatever wrote it was stopped while it was saving"
-EMPTY = "is empty"
 
 # signature, version, flags, method, time, date, checksum, packed size, size, bytes of: name, extra
 _LOCAL = struct.Struct("<4s5H3I2H")

@@ -8,14 +8,14 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import psutil
 
-from trainrelay.checkpoint import newest_valid
+from trainrelay.checkpoint import newest_valid, stamp_of
 from trainrelay.errors import Fenced, UserError
 from trainrelay.records import Owner
 from trainrelay.supervise.job import StageJob
@@ -23,7 +23,8 @@ from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending
 from trainrelay.supervise.resume import leftovers
 from trainrelay.system.alive import Kin, Process, find
-from trainrelay.system.files import copy_durably, remove_left_overs
+from trainrelay.system.files import copy_durably, files_below, put_in_place, remove, remove_left_overs
+from trainrelay.trainers import Trainer
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of, put
 from trainrelay.training.step_checkpoints import roll
@@ -79,11 +80,11 @@ class CheckpointKeeper(threading.Thread):
     def _wait(self, members: Sequence[Process], over: Callable[[], bool]) -> None:
         folder, seen, written = self._job.work_dirs.current, self._before, ""
         while not over():
-            before, seen = seen, _files(folder)
+            before, seen = seen, self._files()
             # Not every writer is seen: it may be on another node, or in a container.
             both = ((one, before[one], seen[one]) for one in before.keys() & seen.keys())
             grown = (one for one, was, now in both if was[0] == now[0] and was[1] < now[1])
-            held = _open_for_writing(folder, members)
+            held = _open_for_writing(folder, members, {name.partition("/")[0] for name in seen})
             if not (name := held or next(grown, None)):
                 break
             if not written:
@@ -123,7 +124,7 @@ class CheckpointKeeper(threading.Thread):
 
     def look(self) -> None:
         """Copies what was written since the last look; a disk that does not take it ends no training."""
-        self._before, self._seen = self._seen, _files(self._job.work_dirs.current)
+        self._before, self._seen = self._seen, self._files()
         with suppress(OSError):  # nobody can tell now whether it is gone
             if not (self._job.work_dirs.current / OWNER).exists():
                 self._left = self._seen if self._left is None else self._left
@@ -137,7 +138,7 @@ class CheckpointKeeper(threading.Thread):
         # Nothing is being written or renamed now, nor removed by the trainer itself.
         if self._job.retain and self._before == self._seen != self._retained:
             self._job.retain(self._guard, self._say)
-            self._retained = _files(self._job.work_dirs.current)
+            self._retained = self._files()
 
     def _roll(self) -> None:
         """Step checkpoints of the attempts before go once there are enough of this one."""
@@ -190,27 +191,45 @@ class CheckpointKeeper(threading.Thread):
         remove_left_overs(aside)
         copy_durably(path, aside)
         os.utime(aside, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
-        same = _files(path.parent).get(path.name) == self._seen.get(path.name)
+        same = self._files().get(path.name) == self._seen.get(path.name)
         trainer, found = self._job.trainer, [(epoch, aside)]
-        counted, bare = trainer.counted(path), trainer.saves_no_optimizer([path])
-        if same and newest_valid(found, counted=lambda _: counted, without_optimizer=bare)[0]:
+        saved_as, bare = trainer.saved_as(path), trainer.saves_no_optimizer([path])
+        if same and newest_valid(found, saved_as=lambda _: saved_as, without_optimizer=bare)[0]:
             self._guard()
-            aside.replace(target)
-        aside.unlink(missing_ok=True)
+            put_in_place(aside, target)
+        remove(aside)
+
+    def _files(self) -> FileStates:
+        return _files(self._job.trainer, self._job.work_dirs.current)
 
 
-def _open_for_writing(folder: Path, members: Sequence[Process]) -> str | None:
-    """A checkpoint that one of the processes has open for writing."""
+def _open_for_writing(
+    folder: Path, members: Sequence[Process], folders: Collection[str] = ()
+) -> str | None:
+    """A checkpoint, or a file in one of `folders`, that one of the processes has open for writing."""
     for member in members:
         with suppress(psutil.Error, OSError):  # it has ended, or is another user's
             for file in psutil.Process(member.pid).open_files():
                 path = Path(file.path)
-                if file.mode != "r" and _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
+                if file.mode == "r":
+                    continue
+                if _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
                     return path.name
+                if (inside := next((one for one in path.parents if one.name in folders), None)) is not None:
+                    return str(path.relative_to(inside.parent)) if inside.parent.samefile(folder) else None
     return None
 
 
-def _files(folder: Path) -> FileStates:
+def _files(trainer: Trainer, folder: Path) -> FileStates:
+    with suppress(OSError, UserError):
+        found = FileStates()
+        for path in trainer.saved(folder) if trainer.saves_folders else ():
+            found |= {str(one.relative_to(folder)): stamp_of(one) for one in (path, *files_below(path))}
+        return found | _plain_files(folder)
+    return {}
+
+
+def _plain_files(folder: Path) -> FileStates:
     with suppress(OSError), os.scandir(folder) as entries:
         plain = (entry for entry in entries if _CHECKPOINT.search(entry.name) and not entry.is_symlink())
         found = ((entry.name, entry.stat()) for entry in plain)

@@ -7,14 +7,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import glance
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.system.files import copy_durably, read_record, unused, written_or_explained
 from trainrelay.text import printable, quoted
-from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer, checkpoint_files
+from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer
 from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.owners import owner_of
 from trainrelay.training.step_checkpoints import Continued, altered, read_steps, to_resume_from
@@ -123,7 +122,7 @@ def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
 def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     """The files that were not understood, what was looked for, and the first lines of the log."""
     files = job.unrecognised()
-    seen = {path: glance(path) for path in checkpoint_files(job.work_dirs.current)}
+    seen = {path: job.trainer.glance(path) for path in job.trainer.saved(job.work_dirs.current)}
     alone = [(p, _ALONE + one.numbers) for p, one in seen.items() if one.number is None and not one.problem]
     files, unrecognised = [*files, *alone], bool(files)
     listed = ", ".join(
@@ -134,7 +133,7 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
     words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
-    if remedy := next((how for path, _ in files if (how := glance(path).remedy)), None):
+    if remedy := next((how for path, _ in files if (how := job.trainer.glance(path).remedy)), None):
         words = f"{words}; {remedy} (and so with each)"
     return Leftovers(unrecognised, words, any_file=bool(files))
 

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,7 +18,7 @@ from trainrelay.errors import UserError
 from trainrelay.preflight.check_result import CheckResult, note, ok
 from trainrelay.preflight.folders import space_check
 from trainrelay.records import Identity, Promotions, Removals, RemovedCheckpoint
-from trainrelay.system.files import inside, read_record, write_json
+from trainrelay.system.files import inside, read_record, remove_whole, size_of, write_json
 from trainrelay.text import quoted
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import owner_of
@@ -47,7 +46,7 @@ def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoi
     except UserError:
         return []  # a record that is damaged may name any of them
     return [
-        RemovedCheckpoint(name=path.name, count=count, size=path.lstat().st_size, at_s=now_s)
+        RemovedCheckpoint(name=path.name, count=count, size=size_of(path), at_s=now_s)
         for count, path in reversed(facts.checkpoints)
         if path.parent == folder
         and count not in stay
@@ -72,8 +71,8 @@ def retain(facts: Facts, ranked: Sequence[int], guard: Callable[[], object]) -> 
     write_json(facts.paths.removed, Removals(files=tuple(noted.values())))
     for path in (facts.work_dirs.current / one.name for one in going):
         guard()
-        if _is_ours(facts) and stat.S_ISREG(path.lstat().st_mode):  # reading the newest took a while
-            path.unlink()
+        if _is_ours(facts) and not path.is_symlink():  # reading the newest took a while
+            remove_whole(path)
     return f"keep removes {_listed(facts, going)}"
 
 
@@ -97,7 +96,7 @@ def room(facts: Facts) -> CheckResult:
     if keep:  # the one that is being written is one more
         best = max(keep.best or 0, _LEAST_BEST) if at.settings.best else 0
         most += [keep.last + 1 + best + sum(1 for one in coming if keep.every and one % keep.every == 0)]
-    size_bytes = next((path.stat().st_size for _, path in facts.checkpoints if path.is_file()), None)
+    size_bytes = next((size_of(path) for _, path in facts.checkpoints if path.exists()), None)
     freed_bytes = sum(one.size for one in expendable(facts))
     return space_check(facts.work_dirs.current, size_bytes, min(most), freed_bytes)
 
@@ -105,7 +104,7 @@ def room(facts: Facts) -> CheckResult:
 def step_room(facts: Facts) -> CheckResult | None:
     """Whether disk and memory hold the step checkpoints; None if none are saved, or no size is known."""
     size_bytes = next((sum(one.bytes for one in step.manifest.files.values()) for step in facts.steps), 0)
-    own = (path.stat().st_size for _, path in facts.checkpoints if path.is_file())
+    own = (size_of(path) for _, path in facts.checkpoints if path.exists())
     if not (facts.at.saves_steps and (size_bytes := size_bytes or next(own, 0))):
         return None
     most, size_gb, folder = facts.at.settings.keep_steps + 1, size_bytes / _GB, facts.paths.folder
