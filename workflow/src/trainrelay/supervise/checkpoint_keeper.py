@@ -203,9 +203,7 @@ class CheckpointKeeper(threading.Thread):
         return _files(self._job.trainer, self._job.work_dirs.current)
 
 
-def _open_for_writing(
-    folder: Path, members: Sequence[Process], folders: Collection[str] = ()
-) -> str | None:
+def _open_for_writing(folder: Path, members: Sequence[Process], folders: Collection[str] = ()) -> str | None:
     """A checkpoint, or a file in one of `folders`, that one of the processes has open for writing."""
     for member in members:
         with suppress(psutil.Error, OSError):  # it has ended, or is another user's
