@@ -1116,7 +1116,7 @@ DEFECTS = (
         "half-a-checkpoint-is-kept",
         "What is cut short replaces the copy of the epoch before.",
         f"{LIBRARY}/supervise/checkpoint_keeper.py",
-        "if same and newest_valid(found, counted=lambda _: counted, without_optimizer=bare)[0]:",
+        "if same and newest_valid(found, saved_as=lambda _: saved_as, without_optimizer=bare)[0]:",
         "if same:",
         "tests/unit/supervise/test_checkpoint_keeper.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
     ),

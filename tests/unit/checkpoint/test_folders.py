@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import struct
 from pathlib import Path
@@ -224,7 +223,7 @@ def test_a_trainer_lists_the_folders_that_its_section_names(tmp_path: Path) -> N
     (tmp_path / "runs").mkdir()
     (tmp_path / "checkpoint-20.damaged").mkdir()
     torch.save({"model": torch.nn.Linear(1, 1).state_dict()}, tmp_path / "checkpoint-30")
-    os.symlink(last, tmp_path / "checkpoint-99")
+    (tmp_path / "checkpoint-99").symlink_to(last)
     script = ScriptSettings(command=COMMAND, checkpoints="checkpoint-{iter}/")
     trainer = TRAINERS["script"].of(script, "t.py", 30)
     assert trainer.checkpoints(tmp_path) == [(20, last), (10, first)]

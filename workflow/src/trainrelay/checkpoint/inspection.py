@@ -231,8 +231,8 @@ def _problems_named(path: Path) -> Iterator[None]:
     except UnsafeFile as wish:
         raise CheckpointError(
             f"{name} is unsafe: it wants to {wish} when torch loads it{_allow(wish)}; nothing of it was run;"
-            f" else run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save it "
-            "there again with nothing but tensors, numbers and text in it"
+            f" else run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save"
+            " it there again with nothing but tensors, numbers and text in it"
         ) from None
     except BrokenFile as problem:
         raise CheckpointError(f"{name} {problem}; {_remedy(problem, path)}") from problem
