@@ -81,9 +81,12 @@ def test_the_patterns_of_the_page_read_the_lines_that_they_are_about() -> None:
         ),
         ({"progress": ["Epoch (?P<epoch>\\d+)", "x"]}, "script.progress.1: got 'x'; has no named group"),
         (
-            {"checkpoints": "a/{epoch}.pt"},
-            "script.checkpoints: got 'a/{epoch}.pt'; is a name in the work dir",
+            {"checkpoints": "a*/{epoch}.pt"},
+            "script.checkpoints: got 'a*/{epoch}.pt'; is a name in the work dir",
         ),
+        ({"checkpoints": "../{epoch}.pt"}, "script.checkpoints: got '../{epoch}.pt'; is a name in"),
+        ({"checkpoints": "/a/{epoch}.pt"}, "script.checkpoints: got '/a/{epoch}.pt'; is a name in"),
+        ({"checkpoints": "a/../../{epoch}/"}, "script.checkpoints: got 'a/../../{epoch}/'; is a name in"),
         (
             {"checkpoints": "{epoch}_{iter}.pt"},
             "script.checkpoints: got '{epoch}_{iter}.pt'; knows *, ? and one",
@@ -153,7 +156,8 @@ def test_names_that_are_never_found_are_refused_with_those_that_are(names: str) 
 
 
 @pytest.mark.parametrize(
-    "names", ["*", "a?", "m_{epoch}.PT", "m*.tar", "*th", "{iter}.p*", "last.ckpt", "a[12]", "c-*/"]
+    "names",
+    ["*", "a?", "m_{epoch}.PT", "m*.tar", "*th", "{iter}.p*", "last.ckpt", "a[12]", "c-*/", "a b/c/*.pt"],
 )
 def test_names_that_may_be_found_are_taken(names: str) -> None:
     assert problems({"command": COMMAND, "checkpoints": names}) == []

@@ -211,9 +211,7 @@ def test_no_attempt_starts_from_scratch_beside_checkpoints_in_a_folder(
     saves = job.work_dirs.current / "saves"
     saves.mkdir()
     (job.work_dirs.current / "epoch_1.pth").rename(saves / "epoch_1.pth")
-    with pytest.raises(
-        Refusal, match=r"saves/epoch_1\.pth \(is no file that ends in .*move these files away"
-    ):
+    with pytest.raises(Refusal, match=r"saves/epoch_1\.pth \(is in a folder below.*move these files away"):
         once(toy_job(tmp_path, templates), QUIET)
     saves.rename(tmp_path / "saves")
     assert once(toy_job(tmp_path, templates), QUIET).end == "done"

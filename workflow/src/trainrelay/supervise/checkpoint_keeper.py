@@ -78,7 +78,7 @@ class CheckpointKeeper(threading.Thread):
         return ending
 
     def _wait(self, members: Sequence[Process], over: Callable[[], bool]) -> None:
-        folder, seen, written = self._job.work_dirs.current, self._before, ""
+        folder, seen, written = self._job.trainer.saves_in(self._job.work_dirs.current), self._before, ""
         while not over():
             before, seen = seen, self._files()
             # Not every writer is seen: it may be on another node, or in a container.
@@ -180,12 +180,12 @@ class CheckpointKeeper(threading.Thread):
         # A training that began again does not cost the copy.
         least = max((saved for saved, _ in trainer.checkpoints(dirs.kept)), default=0)
         if epoch >= least and self._before.get(path.name) != self._seen.get(path.name):
-            self._keep(epoch, path, dirs.kept / path.name)
+            self._keep(epoch, path, trainer.saves_in(dirs.kept) / path.name)
 
     def _keep(self, epoch: int, path: Path, target: Path) -> None:
         """A copy that is not valid, or of what changed meanwhile, does not replace the one before."""
         aside, (_, size, saved_ns) = target.with_name(f"{target.name}.new"), self._seen[path.name]
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < 2 * size:  # the trainer's next write comes first
             raise OSError(f"{target.parent} has too little room")
         remove_left_overs(aside)
@@ -218,10 +218,10 @@ def _open_for_writing(folder: Path, members: Sequence[Process], folders: Collect
     return None
 
 
-def _files(trainer: Trainer, folder: Path) -> FileStates:
+def _files(trainer: Trainer, work_dir: Path) -> FileStates:
+    folder, found = trainer.saves_in(work_dir), FileStates()
     with suppress(OSError, UserError):
-        found = FileStates()
-        for path in trainer.saved(folder) if trainer.saves_folders else ():
+        for path in trainer.saved(work_dir) if trainer.saves_folders else ():
             found |= {str(one.relative_to(folder)): stamp_of(one) for one in (path, *files_below(path))}
         return found | _plain_files(folder)
     return {}

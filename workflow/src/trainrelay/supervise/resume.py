@@ -11,7 +11,7 @@ from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
-from trainrelay.system.files import copy_durably, read_record, unused, written_or_explained
+from trainrelay.system.files import copy_durably, make_folder, read_record, unused, written_or_explained
 from trainrelay.text import printable, quoted
 from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer
 from trainrelay.training.attempts import attempt_log, list_attempts
@@ -94,16 +94,18 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
 
     Files of the work dir that are later, or cut short, are renamed.
     """
-    folder, source = job.work_dirs.current, Path(point.path)
+    work_dir, source = job.work_dirs.current, Path(point.path)
+    folder = job.trainer.saves_in(work_dir)
     found = job.checkpoints()
     later = [path for count, path in found if count > (point.done or 0) or path.name == source.name]
-    torn = [path for path, _ in job.trainer.unrecognised(folder) if job.trainer.is_called_so(path)]
+    torn = [path for path, _ in job.trainer.unrecognised(work_dir) if job.trainer.is_called_so(path)]
     done = []
     for path in dict.fromkeys((*later, *torn)):
         if path.parent == folder and path != source:
             done.append(set_aside(path))
     if (target := folder / source.name) != source and not target.exists():
         saved_ns = source.stat().st_mtime_ns
+        make_folder(folder)
         copy_durably(source, target)
         os.utime(target, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
         done.append(f"copied {printable(str(source))} to {printable(str(folder))}, where the trainer looks")

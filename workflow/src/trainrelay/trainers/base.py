@@ -341,9 +341,13 @@ class Trainer(Protocol):
         whole = any(self.glance(path).shapes for path in found)
         return not (whole or any(self.glance(path).broken for path in others))
 
+    def saves_in(self, work_dir: Path) -> Path:
+        """The folder of its checkpoints, which is the work dir or below it."""
+        return work_dir
+
     def saved(self, work_dir: Path) -> list[Path]:
         """What may be checkpoints, by their names; none where the folder does not exist."""
-        return checkpoint_files(work_dir)
+        return checkpoint_files(self.saves_in(work_dir))
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
         """Whether a file has a name that the checkpoints of this kind can have."""
@@ -379,7 +383,8 @@ class Trainer(Protocol):
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
-        return could_be_overwritten(work_dir, *self.appends_to, *(path.name for path in self.saved(work_dir)))
+        saved = {str(path.relative_to(work_dir)) for path in self.saved(work_dir)}
+        return sorted(saved.union(could_be_overwritten(work_dir, *self.appends_to)))
 
     @abstractmethod
     def checkpoint_path(self, work_dir: Path, count: int) -> Path:

@@ -64,25 +64,25 @@ def misplaced_checkpoints(work_dir: Path, saved: Iterable[Path], since_s: float)
     others = (
         one for one in found if not any(_ASIDE.search(part) for part in one.relative_to(work_dir).parts)
     )
-    return [(path, why) for path in others if (why := _why_hidden(path, since_s))]
+    return [(path, why) for path in others if (why := _why_hidden(path, work_dir, since_s))]
 
 
-def _why_hidden(path: Path, since_s: float) -> str | None:
+def _why_hidden(path: Path, work_dir: Path, since_s: float) -> str | None:
     try:
         is_alias = path.is_symlink() and path.resolve().parent == path.parent.resolve()
         if is_alias or path.lstat().st_mtime < since_s:
             return None
         if path.is_dir():
-            named = re.sub(r"\d+", "*", path.name, count=1)
-            how = f'is a folder, and script.checkpoints does not say so (as "{named}/")'
-            return how if _FOLDER.match(path.name) else None
+            return "is a folder, named as one of checkpoints" if _FOLDER.match(path.name) else None
         if not (_is_named_so(path) or _OTHER.search(path.name) or _holds_tensors(path)):
             return None
     except (OSError, UserError):
         return None
     seen = glance(path)
-    alone = seen.number is None and seen.problem is None
-    return None if alone else seen.problem or f"is no file that ends in {', '.join(READ)} in the work dir"
+    if seen.problem or seen.number is None:
+        return seen.problem
+    below = path.parent != work_dir and path.name.lower().endswith(READ)
+    return "is in a folder below" if below else f"is no file that ends in {', '.join(READ)} in the work dir"
 
 
 def _holds_tensors(path: Path) -> bool:

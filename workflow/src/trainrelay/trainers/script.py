@@ -43,7 +43,7 @@ from trainrelay.trainers.local_rank import declared
 from trainrelay.trainers.metriclogger import NOT_WEIGHTS
 from trainrelay.trainers.mmcv_values import flat
 from trainrelay.trainers.python_values import bounded, cut
-from trainrelay.trainers.saved_files import checkpoint_files, checkpoint_folders
+from trainrelay.trainers.saved_files import checkpoint_folders
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_node, one_rank
 
@@ -77,13 +77,14 @@ class Script(Trainer):
         self.takes_checkpoint = "checkpoint" in places(settings.resume)
         inside = settings.counted or "another key: set script.counted to it"
         self.saves_folders = settings.checkpoints.endswith("/")
-        name, what = ("NAME-{}/", "folders") if self.saves_folders else ("NAME_{}.pt", "files")
-        name = name.format(f"{{{KEYS[self.unit][:-1]}}}")
-        where = f'inside ({inside}) or in the name (script.checkpoints: "{name}")'
-        self.looked_for = (
-            f"{what} {settings.checkpoints} of torch.save with weights, their {self.unit} {where}"
-        )
-        self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints.rstrip("/"))
+        name = f"NAME_{{{KEYS[self.unit][:-1]}}}"
+        where = f'inside ({inside}) or in the name (script.checkpoints: "{name}.pt", "FOLDER/{name}.pt"'
+        what, as_folders = ("folders", "") if self.saves_folders else ("files", f', of folders "{name}/"')
+        counts = f"their {self.unit} {where}{as_folders})"
+        self.looked_for = f"{what} {settings.checkpoints} of torch.save with weights, {counts}"
+        self.called = settings.checkpoints
+        self._below, _, self._named = self.called.rstrip("/").rpartition("/")
+        self._name = _name_pattern(self._named)
         self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(PatternReader, settings.progress) if settings.progress else ConsoleReader
         self.described = partial(RowReader if settings.metrics else lines, iters)
@@ -137,13 +138,15 @@ class Script(Trainer):
         named = int(found[1]) if found and found.groups() else None
         return SavedAs(self.unit, named, self.settings.counted, self.settings.classes)
 
+    def saves_in(self, work_dir: Path) -> Path:
+        """As its settings ask for."""
+        return work_dir / self._below
+
     def saved(self, work_dir: Path) -> list[Path]:
         """Files, or folders where its settings say so."""
-        return (
-            list(filter(self.is_called_so, checkpoint_folders(work_dir)))
-            if self.saves_folders
-            else checkpoint_files(work_dir)
-        )
+        if not self.saves_folders:
+            return super().saved(work_dir)
+        return list(filter(self.is_called_so, checkpoint_folders(self.saves_in(work_dir))))
 
     def is_called_so(self, path: Path) -> bool:
         """As its settings ask for."""
@@ -151,8 +154,9 @@ class Script(Trainer):
 
     def checkpoint_path(self, work_dir: Path, count: int) -> Path:
         """As its settings name it, in a plan; which of several it is, only the file tells."""
-        name = filled(self.called.rstrip("/"), dict.fromkeys(("epoch", "iter"), str(count)))
-        return work_dir / (f"checkpoint-of-{self.unit}-{count}" if set("*?[") & set(name) else name)
+        name = filled(self._named, dict.fromkeys(("epoch", "iter"), str(count)))
+        name = f"checkpoint-of-{self.unit}-{count}" if set("*?[") & set(name) else name
+        return self.saves_in(work_dir) / name
 
     def _from_cwd(self, request: LaunchRequest, path: str) -> str:
         """A path that is meant from the checkout."""

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -75,8 +76,9 @@ def _classes(text: str) -> str:
 
 
 def _glob(text: str) -> str:
-    if "/" in text.removesuffix("/"):
-        raise ValueError("is a name in the work dir itself, without a folder; set the stage's work_dir to it")
+    folder, name = PurePath(text).parent, PurePath(text).name
+    if not name or folder.is_absolute() or re.search(r"[*?\[{]|(^|/)\.\.(/|$)", str(folder)):
+        raise ValueError('is a name in the work dir, or in a folder below that has no *, as "weights/*.pt"')
     if places(text) - {"epoch", "iter"} or text.count("{epoch}") + text.count("{iter}") > 1:
         raise ValueError("knows *, ? and one {epoch} or {iter}")
     return text
@@ -126,7 +128,7 @@ class ScriptSettings(BaseModel):
     metrics: Annotated[str, Field(pattern=r"^[^/*?\[{]+$")] | None = None
     """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read in place of lines."""
     checkpoints: Annotated[str, AfterValidator(_checkpoint_names)] = "*"
-    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "ckpt_{iter}.pt", by which a
+    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "weights/{iter}.pt", by which a
     name tells its epoch or iteration; without, a checkpoint's content does. With a slash at its end, folders,
     as "checkpoint-{iter}/" of Hugging Face's Trainer."""
     counted: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=200)] | None = None

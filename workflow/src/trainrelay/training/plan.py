@@ -179,7 +179,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     yield from retention.best_may_go(facts.at)
     if settings.exact and EXACT not in facts.ingredients:
         yield "exact: this training began without it, and continues without it"
-    for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
+    for path in (path for _, path in facts.checkpoints if facts.work_dirs.kept in path.parents):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {size_of(path) / 1e9:.2g} GB"
     release = torch_release(request.interpreter, request.prefix)
     yield from filter(None, [whole_load(request, release), _too_short(facts)])

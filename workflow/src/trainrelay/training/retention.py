@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from trainrelay.config import stage_paths
 from trainrelay.errors import UserError
@@ -34,7 +35,7 @@ _LEAST_BEST = 2  # the best, and what is promoted if that is no good
 
 def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoint]:
     """What `keep` lets go once the newest are valid; `ranked`: what was evaluated, the best first."""
-    asked, keep, folder = facts.at.settings, facts.at.settings.keep, facts.work_dirs.current
+    asked, keep, folder = facts.at.settings, facts.at.settings.keep, _folder(facts)
     if keep is None or not _is_ours(facts) or not _counts(facts):
         return []
     counts = sorted({count for count, _ in facts.checkpoints})
@@ -69,7 +70,7 @@ def retain(facts: Facts, ranked: Sequence[int], guard: Callable[[], object]) -> 
     guard()
     noted = {one.name: one for one in (*facts.removed.files, *going)}  # first: we may be killed in between
     write_json(facts.paths.removed, Removals(files=tuple(noted.values())))
-    for path in (facts.work_dirs.current / one.name for one in going):
+    for path in (_folder(facts) / one.name for one in going):
         guard()
         if _is_ours(facts) and not path.is_symlink():  # reading the newest took a while
             remove_whole(path)
@@ -78,7 +79,7 @@ def retain(facts: Facts, ranked: Sequence[int], guard: Callable[[], object]) -> 
 
 def explained(facts: Facts) -> str | None:
     """Which checkpoints are not there because `keep` removed them; None: none is missing for that."""
-    gone = [one for one in facts.removed.files if not (facts.work_dirs.current / one.name).exists()]
+    gone = [one for one in facts.removed.files if not (_folder(facts) / one.name).exists()]
     last = time.strftime("%Y-%m-%d %H:%M", time.localtime(max((one.at_s for one in gone), default=0)))
     return f"keep removed {_listed(facts, gone)}, the last of them {last}" if gone else None
 
@@ -144,6 +145,10 @@ def _counts(facts: Facts) -> bool:
     return facts.work_dirs.bases.saved is not None
 
 
+def _folder(facts: Facts) -> Path:
+    return facts.at.trainer.saves_in(facts.work_dirs.current)
+
+
 def _is_ours(facts: Facts) -> bool:
     owner = owner_of(facts.work_dirs.current)
     return facts.identity is not None and owner is not None and owner.id == facts.identity.owner
@@ -165,7 +170,7 @@ def _records(facts: Facts) -> list[str]:
     begun = [read_record(of.identity, Identity) for of in stages if of.identity != own]
     noted = read_record(facts.paths.promoted, Promotions)
     records = [*facts.attempts, facts.train, facts.accepted, facts.promoted, noted, *begun]
-    links = (os.path.realpath(one) for one in inside(facts.work_dirs.current) if one.is_symlink())
+    links = (os.path.realpath(one) for one in inside(_folder(facts)) if one.is_symlink())
     # A command may name another folder's file of that name.
     said = [one.model_dump_json(exclude={"argv"}) for one in records if one]
     return [*said, config.model_dump_json(), *(json.dumps(one, ensure_ascii=False) for one in links)]

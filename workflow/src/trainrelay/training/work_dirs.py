@@ -166,7 +166,8 @@ class WorkDirs:
         except OSError:
             return False
         try:
-            owned_s = (path.parent / OWNER).stat().st_mtime
+            home = next((folder for folder in self.all if folder in path.parents), path.parent)
+            owned_s = (home / OWNER).stat().st_mtime
         except OSError:  # of an earlier version, which had none
             owned_s = self._began_s
         return saved_s < min(self._began_s - _SKEW_S, owned_s)
