@@ -168,7 +168,7 @@ def test_what_a_folder_holds_for_nobody_is_no_danger_and_all_else_is_refused(tmp
     folder = of_trainer(tmp_path, 10)
     torch.save({"a": Settings()}, folder / "more.pt")
     with pytest.raises(
-        CheckpointError, match=r"unsafe: it wants to call .*test_folders\.Settings \(more\.pt\)"
+        CheckpointError, match=r"unsafe: it wants to call .*test_checkpoint_folders\.Settings \(more\.pt\)"
     ):
         inspect(folder)
     (folder / "more.pt").write_bytes(
