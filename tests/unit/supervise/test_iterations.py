@@ -49,7 +49,7 @@ def test_the_count_is_read_from_the_file(tmp_path: Path, key: str) -> None:
     weights = {"model": {"fc.weight": torch.ones(2, 2)}, "optimizer": {"state": {}, "param_groups": []}}
     torch.save({**weights, "epoch": 3, key: torch.tensor(70)}, tmp_path / "a.pt")
     assert glance(tmp_path / "a.pt", SavedAs("iteration")).number == 70
-    facts = inspect(tmp_path / "a.pt", counted=SavedAs("iteration"))
+    facts = inspect(tmp_path / "a.pt", saved=SavedAs("iteration"))
     assert (facts.epoch, facts.iteration, facts.done("iteration")) == (None, 70, 70)
     torch.save(weights, tmp_path / "b.pt")
     assert glance(tmp_path / "b.pt", SavedAs("iteration")).problem == "lacks iteration"
