@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import IO, TYPE_CHECKING
 
 import orjson
@@ -62,8 +63,8 @@ Stamp = tuple[int, int, int]
 
 def stamp_of(path: Path) -> Stamp:
     """Inode, bytes and mtime in ns of a file or a folder: another one where it was written again. OSError."""
-    stat = path.stat()
-    return stat.st_ino, size_of(path), stat.st_mtime_ns
+    found = path.stat()
+    return found.st_ino, size_of(path) if S_ISDIR(found.st_mode) else found.st_size, found.st_mtime_ns
 
 
 def root_of(path: Path, saved: SavedAs) -> object:
