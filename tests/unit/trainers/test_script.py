@@ -337,6 +337,12 @@ def test_checkpoints_may_be_in_a_folder_below(tmp_path: Path) -> None:
     save(tmp_path / "e4.pt")
     assert trainer.checkpoints(tmp_path) == [(3, found)]
     assert trainer.checkpoint_path(tmp_path, 5) == tmp_path / "out/weights/e5.pt"
+    bare = tmp_path / "out/weights/best3.pt"
+    torch.save({"model": torch.nn.Linear(1, 1).state_dict(), "epoch": 3}, bare)
+    assert kind(checkpoints="out/weights/b*").saves_no_optimizer([bare])
+    found.write_bytes(b"")
+    assert not kind(checkpoints="out/weights/*").saves_no_optimizer([bare])
+    bare.unlink()
     assert trainer.left_behind(tmp_path) == ["e4.pt", "out/weights/e3.pt"]
     save(found, epoch=3)
     assert misplaced_checkpoints(tmp_path, [tmp_path / "e4.pt"], 0.0) == [(found, "is in a folder below")]

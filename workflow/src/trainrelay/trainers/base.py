@@ -336,7 +336,7 @@ class Trainer(Protocol):
             return False
         found = list(paths)
         names, folders = {_without_digits(path) for path in found}, {path.parent for path in found}
-        files = filter(self.is_called_so, (file for one in folders for file in self.saved(one)))
+        files = filter(self.is_called_so, (file for one in folders for file in self.listed(one)))
         others = [file for file in files if _without_digits(file) not in names]
         whole = any(self.glance(path).shapes for path in found)
         return not (whole or any(self.glance(path).broken for path in others))
@@ -347,7 +347,11 @@ class Trainer(Protocol):
 
     def saved(self, work_dir: Path) -> list[Path]:
         """What may be checkpoints, by their names; none where the folder does not exist."""
-        return checkpoint_files(self.saves_in(work_dir))
+        return self.listed(self.saves_in(work_dir))
+
+    def listed(self, folder: Path) -> list[Path]:
+        """The same of any folder that has some."""
+        return checkpoint_files(folder)
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
         """Whether a file has a name that the checkpoints of this kind can have."""

@@ -142,11 +142,11 @@ class Script(Trainer):
         """As its settings ask for."""
         return work_dir / self._below
 
-    def saved(self, work_dir: Path) -> list[Path]:
+    def listed(self, folder: Path) -> list[Path]:
         """Files, or folders where its settings say so."""
         if not self.saves_folders:
-            return super().saved(work_dir)
-        return list(filter(self.is_called_so, checkpoint_folders(self.saves_in(work_dir))))
+            return super().listed(folder)
+        return list(filter(self.is_called_so, checkpoint_folders(folder)))
 
     def is_called_so(self, path: Path) -> bool:
         """As its settings ask for."""
