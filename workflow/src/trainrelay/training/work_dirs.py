@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trainrelay.checkpoint import glance, newest_valid
 from trainrelay.config import StagePaths
+from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
 from trainrelay.system.files import same_place, size_of
 from trainrelay.trainers import Trainer, misplaced_checkpoints
@@ -132,7 +133,7 @@ class WorkDirs:
 
         Output waits in buffers, so what is printed can be behind: a later count alone is no reason.
         """
-        with suppress(OSError):
+        with suppress(OSError, UserError):
             if not size_of(path):
                 return "is empty"
         printed = self._newest_printed()
