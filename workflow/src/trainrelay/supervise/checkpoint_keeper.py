@@ -23,7 +23,14 @@ from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending
 from trainrelay.supervise.resume import leftovers
 from trainrelay.system.alive import Kin, Process, find
-from trainrelay.system.files import copy_durably, files_below, put_in_place, remove, remove_left_overs
+from trainrelay.system.files import (
+    copy_durably,
+    files_below,
+    put_in_place,
+    remove,
+    remove_left_overs,
+    same_place,
+)
 from trainrelay.trainers import Trainer
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of, put
@@ -35,6 +42,7 @@ FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change 
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
 _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5  # a listing of the work dir, which may be on a network file system
+_REST = 10  # times as long as the last look took: thousands of folders are no load either
 _ROLL_S = 10.0  # between two looks at step checkpoints, which come minutes apart
 _END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
 _UNDERSTAND_S = 30.0  # a write is over when a second look finds the same
@@ -99,11 +107,14 @@ class CheckpointKeeper(threading.Thread):
     def run(self) -> None:
         """Copies until it is closed, or the stage is another's."""
         with suppress(Fenced):
-            while not self._closed.wait(_LOOK_S):
+            took_s = 0.0
+            while not self._closed.wait(max(_LOOK_S, _REST * took_s)):
+                began_s = time.monotonic()
                 # Now rather than between this training and the next: judging the last checkpoint needs it.
                 import_module("numpy")
                 for part in (self.look, self._roll, self._understand):
                     self._tried(part)
+                took_s = time.monotonic() - began_s
 
     def _tried(self, part: Callable[[], None]) -> None:
         """What cannot be read now may be readable at the next look: it ends neither this nor the training."""
@@ -213,8 +224,9 @@ def _open_for_writing(folder: Path, members: Sequence[Process], folders: Collect
                     continue
                 if _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
                     return path.name
-                if (inside := next((one for one in path.parents if one.name in folders), None)) is not None:
-                    return str(path.relative_to(inside.parent)) if inside.parent.samefile(folder) else None
+                above = (one.parent for one in path.parents if one.name in folders)
+                if home := next((one for one in above if same_place(one, folder.absolute())), None):
+                    return str(path.relative_to(home))
     return None
 
 
