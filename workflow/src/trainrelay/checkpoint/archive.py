@@ -232,7 +232,7 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
         raise BrokenFile(EMPTY)
     if head[:1] == b"\x80":
         if LEGACY_MAGIC in file.read(64):
-            raise OtherFormat(OF_OLD_TORCH)
+            raise OtherFormat("is in the format of torch before 1.6 (_use_new_zipfile_serialization=False)")
         raise BrokenFile("is a plain pickle, not a checkpoint of torch.save")
     if file.read(7)[6:] == b"{":  # behind the length of what begins with it
         raise BrokenFile("is of safetensors, weights alone, which are not read")
@@ -241,4 +241,3 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
 
 
 LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # MAGIC_NUMBER of torch.serialization
-OF_OLD_TORCH = "is in the format of torch before 1.6 (_use_new_zipfile_serialization=False)"

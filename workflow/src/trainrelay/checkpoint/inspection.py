@@ -43,7 +43,6 @@ _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which beg
 # What modules call what they train or measure.
 _NO_CONSTANTS = ("weight", "bias", "running_mean", "running_var")
 _MOST_BAD = 1000  # weights that are not finite; more are no masks
-_MOST_CLASSES = 10  # in one sentence; the others come after these are allowed
 _BY_EPOCH = SavedAs()
 
 
@@ -249,7 +248,7 @@ def _allow(wish: UnsafeFile) -> str:
     tops = {name.partition(".")[0] for name in wish.classes}
     if not wish.classes or tops & sys.stdlib_module_names:
         return ""
-    named = ", ".join(map(shown, wish.classes[:_MOST_CLASSES]))
+    named = ", ".join(map(shown, wish.classes[:10]))  # the others come after these
     return f"; if they are of your training, of kind script, set script.classes: [{named}]"
 
 

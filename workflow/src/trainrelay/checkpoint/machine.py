@@ -66,10 +66,8 @@ def calls_nothing(stream: IO[bytes]) -> bool:
     try:
         while not any(opcode in _REACHING for opcode, _ in _opcodes(source)):
             pass
-    except BrokenFile as problem:
+    except (BrokenFile, ValueError, OverflowError) as problem:
         return str(problem) != _TOO_MUCH
-    except (ValueError, OverflowError):
-        return True
     return False
 
 

@@ -22,7 +22,7 @@ from sys import getsizeof
 from typing import IO, TYPE_CHECKING
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
-from trainrelay.checkpoint.archive import LEGACY_MAGIC, OF_OLD_TORCH, Archive
+from trainrelay.checkpoint.archive import LEGACY_MAGIC, Archive
 from trainrelay.checkpoint.layout import PARTS, nodes
 from trainrelay.checkpoint.machine import calls_nothing, unpickle
 from trainrelay.checkpoint.problems import EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
@@ -65,10 +65,7 @@ Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Inode, bytes and mtime in ns of a file or a folder: another one where it was written again. OSError.
-
-    A folder does not change where its files are written over: theirs are in the first number.
-    """
+    """Inode, bytes and mtime in ns: others where it, or a file of a folder's, was written again. OSError."""
     found = path.stat()
     if not S_ISDIR(found.st_mode):
         return found.st_ino, found.st_size, found.st_mtime_ns
@@ -97,8 +94,7 @@ def root_of(path: Path, saved: SavedAs) -> object:
 
 
 def lacking(path: Path, first: Path | None) -> str | None:
-    """The first file of a folder's that is in the oldest of its training and not here, but for numbers:
-    one rank saves rng_state.pth, several rng_state_0.pth and so on."""
+    """The first file of a folder's that the oldest of its training has; numbers do not count, as of ranks."""
     if first is None or not (path.is_dir() and first.is_dir()):
         return None
     here, there = (
@@ -179,13 +175,13 @@ def _said_by(file: Path, mark: str, saved: SavedAs) -> object:
 def _refuse_calls(file: Path, saved: SavedAs) -> None:
     """torch.load runs any pickle before it asks whether that is its own."""
     with reading(file) as opened:
-        if LEGACY_MAGIC in opened.read(64):
-            raise OtherFormat(OF_OLD_TORCH)
+        is_old = LEGACY_MAGIC in opened.read(64)
         opened.seek(0)
-        if calls_nothing(opened):
-            return
+        if is_old:
+            Archive(opened, _size(opened))  # says so
+        over = calls_nothing(opened)
         opened.seek(0)
-        while opened.tell() < _size(opened):
+        while not over and opened.tell() < _size(opened):
             unpickle(opened, lambda said: said, saved.classes)
 
 
@@ -201,8 +197,7 @@ def _counts_of(file: Path) -> dict[object, object]:
     """The plain values at the top of a JSON file. Of the Trainer's state, whose epoch is a fraction, the
     epochs that are finished; all of them, once its last step is done."""
     try:
-        # Python's own, as it was written by that: with NaN.
-        said = json.loads(content(file)) if file.stat().st_size < _LARGEST_JSON else {}
+        said = json.loads(content(file)) if file.stat().st_size < _LARGEST_JSON else {}  # also with NaN
     except (ValueError, RecursionError):
         raise BrokenFile("is no JSON") from None
     top = said.items() if isinstance(said, dict) else ()
