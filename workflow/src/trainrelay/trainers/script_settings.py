@@ -136,6 +136,6 @@ class ScriptSettings(BaseModel):
     finished_epoch or trainer.epoch; null: epoch, iteration, global_step or another usual one."""
     classes: tuple[Annotated[str, AfterValidator(_classes)], ...] = Field(default=(), strict=False)
     """Classes of yours that its checkpoints hold as objects, e.g. my_package.config.Config, or my_package.*;
-    their code is not run. Any other class is refused."""
+    their code is not run. Any other is refused, and one that is called, as an Enum, if not named itself."""
     sample_log: str | None = None
     """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it says."""
