@@ -19,6 +19,7 @@ from trainrelay.checkpoint.inspection import examine
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.system import files
 from trainrelay.system.files import files_below, sha256_of
+from trainrelay.trainers import TRAINERS, ScriptSettings, misplaced_checkpoints
 
 FLOATS = np.full((2, 2), 1.0, "<f4")
 
@@ -222,3 +223,17 @@ def test_a_kill_while_the_one_before_is_removed_leaves_no_half_of_it(
     assert sha256_of(target).sha256 == owned[2]
     assert not (tmp_path / "best.previous-2").exists()
     assert not list(tmp_path.glob(".trainrelay-removed-*"))
+
+
+def test_files_of_a_training_that_is_to_save_folders_now_are_named(tmp_path: Path) -> None:
+    state = {"layer.weight": torch.ones(2, 2)}
+    torch.save({"model": state, "optimizer": {"param_groups": [{}]}, "epoch": 1}, tmp_path / "c-1.pt")
+    script = ScriptSettings(command="{launcher} {entry}", checkpoints="c-{epoch}/")
+    saved = TRAINERS["script"].of(script, "t.py").saved(tmp_path)
+    why = "is not where checkpoints are asked for"
+    assert misplaced_checkpoints(tmp_path, saved, 0.0) == [(tmp_path / "c-1.pt", why)]
+
+
+def test_a_folder_above_is_no_checkpoint() -> None:
+    with pytest.raises(ValueError, match="is a name in the work dir"):
+        ScriptSettings(command="{launcher} {entry}", checkpoints="../")

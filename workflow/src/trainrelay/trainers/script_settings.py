@@ -77,7 +77,7 @@ def _classes(text: str) -> str:
 
 def _glob(text: str) -> str:
     folder, name = PurePath(text).parent, PurePath(text).name
-    if not name or folder.is_absolute() or re.search(r"[*?\[{]|(^|/)\.\.(/|$)", str(folder)):
+    if name in ("", "..") or folder.is_absolute() or re.search(r"[*?\[{]|(^|/)\.\.(/|$)", str(folder)):
         raise ValueError('is a name in the work dir, or in a folder below that has no *, as "weights/*.pt"')
     if places(text) - {"epoch", "iter"} or text.count("{epoch}") + text.count("{iter}") > 1:
         raise ValueError("knows *, ? and one {epoch} or {iter}")
