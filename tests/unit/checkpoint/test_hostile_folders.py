@@ -237,3 +237,11 @@ def test_files_of_a_training_that_is_to_save_folders_now_are_named(tmp_path: Pat
 def test_a_folder_above_is_no_checkpoint() -> None:
     with pytest.raises(ValueError, match="is a name in the work dir"):
         ScriptSettings(command="{launcher} {entry}", checkpoints="../")
+
+
+def test_scales_of_eight_bits_are_a_type_too(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "c")
+    table = b'{"a.weight": {"dtype": "F8_E8M0", "shape": [2], "data_offsets": [0, 2]}}'
+    for data, finite in ((b"\x7f\x80", True), (b"\x7f\xff", False)):
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(table)) + table + data)
+        assert inspect(folder).finite is finite

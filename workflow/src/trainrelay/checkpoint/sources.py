@@ -39,7 +39,6 @@ _TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")
 _NOT_LOADED = ("training_args.bin",)  # the Trainer's own settings: saved, and read by no resume
 _SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_]\d{1,9}$")
 _MARK = "//"  # behind a file's name, before the keys of its storages
-_ANY = ""  # file of a folder's
 _LARGEST_JSON = 32 * 1024 * 1024  # a tokenizer's has some megabytes
 _MOST_BYTES = 500_000_000  # of all that a folder's files say; about 300 for each tensor of each rank
 BadSpans = dict[tuple[str, str], "Spans"]
@@ -113,7 +112,7 @@ def bad_spans(path: Path, tensors: Iterable[Tensor]) -> BadSpans:
     by_file, found = defaultdict[str, list[Tensor]](list), BadSpans()
     for tensor in tensors:
         raw = tensor.storage.pickled  # of numpy's: a short one is in memory, a long one tells its file
-        name = tensor.storage.key.partition(_MARK)[0] if raw is None else _ANY
+        name = tensor.storage.key.partition(_MARK)[0] if raw is None else ""
         name = Path(raw.path).relative_to(path).as_posix() if isinstance(raw, Long) else name
         by_file[name].append(tensor)
     for file in filter(_is_read, files_below(path)):
@@ -122,7 +121,7 @@ def bad_spans(path: Path, tensors: Iterable[Tensor]) -> BadSpans:
             if file.suffix == ".safetensors":
                 found |= _scanned(SafeTensors(opened, _size(opened)), f"{name}{_MARK}", by_file[name])
             elif file.suffix != ".json":
-                wanted = (*by_file[name], *by_file.pop(_ANY, ()))
+                wanted = (*by_file[name], *by_file.pop("", ()))
                 found |= _bad_in(Archive(opened, _size(opened)), f"{name}{_MARK}", wanted)
     return found
 

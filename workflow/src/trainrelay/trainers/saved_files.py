@@ -82,7 +82,7 @@ def _why_hidden(path: Path, work_dir: Path, since_s: float) -> str | None:
     if seen.problem or seen.number is None:
         return seen.problem
     where = "is in a folder below" if path.parent != work_dir else "is not where checkpoints are asked for"
-    named = path.name.lower().endswith(READ)
+    named = path.name.lower().endswith(READ) and not path.is_symlink()
     return where if named else f"is no file that ends in {', '.join(READ)} in the work dir"
 
 
