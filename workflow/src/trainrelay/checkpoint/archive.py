@@ -231,7 +231,7 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
     if size == 0:
         raise BrokenFile(EMPTY)
     if head[:1] == b"\x80":
-        if _LEGACY_MAGIC in file.read(64):
+        if LEGACY_MAGIC in file.read(64):
             raise OtherFormat("is in the format of torch before 1.6 (_use_new_zipfile_serialization=False)")
         raise BrokenFile("is a plain pickle, not a checkpoint of torch.save")
     if file.read(7)[6:] == b"{":  # behind the length of what begins with it
@@ -240,4 +240,4 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
         raise BrokenFile("is not a checkpoint: it is no zip file")
 
 
-_LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # MAGIC_NUMBER of torch.serialization
+LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # MAGIC_NUMBER of torch.serialization

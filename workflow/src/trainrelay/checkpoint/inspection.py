@@ -248,8 +248,8 @@ def _allow(wish: UnsafeFile) -> str:
     tops = {name.partition(".")[0] for name in wish.classes}
     if not wish.classes or tops & sys.stdlib_module_names:
         return ""
-    packages = sorted({shown(f"{name.rpartition('.')[0]}.*") for name in wish.classes})
-    return f"; if they are of your training, of kind script, set script.classes: [{', '.join(packages)}]"
+    named = ", ".join(map(shown, wish.classes[:10]))  # the others come after these
+    return f"; if they are of your training, of kind script, set script.classes: [{named}]"
 
 
 # For every torch from 1.9 on: the variable is of 2.6, and those before load whole files by default.

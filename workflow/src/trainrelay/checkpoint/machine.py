@@ -36,7 +36,8 @@ LoadStorage = Callable[[object], object]
 def unpickle(stream: IO[bytes], load_storage: LoadStorage, classes: Collection[str] = ()) -> object:
     """The data of a pickle; `load_storage` answers its persistent ids. Raises BrokenFile or UnsafeFile.
 
-    `classes` are allowed as well: a.B, or a.* for a package's.
+    `classes` are allowed as well: a.B, or a.* for objects of a package's. What that package imports has such
+    names too, as a.run: what is called has to be named itself.
     """
     machine, source = _Machine(load_storage, classes), _Stream(stream)
     try:
@@ -59,6 +60,17 @@ def unpickle(stream: IO[bytes], load_storage: LoadStorage, classes: Collection[s
     return root
 
 
+def calls_nothing(stream: IO[bytes]) -> bool:
+    """Whether no pickle in a stream, one after the other, reaches code: most other files are none at all."""
+    source = _Stream(stream)
+    try:
+        while not any(opcode in _REACHING for opcode, _ in _opcodes(source)):
+            pass
+    except (BrokenFile, ValueError, OverflowError) as problem:
+        return str(problem) != _TOO_MUCH
+    return False
+
+
 class _TooLong(Exception):
     """A text or number was passed over."""
 
@@ -67,7 +79,7 @@ class _Stream:
     """What pickletools reads from: nothing long is ever in memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+        self._stream, self.name = stream, str(getattr(stream, "name", "long text"))
 
     def read(self, count: int) -> bytes:
         if count <= _LONGEST:
@@ -84,7 +96,10 @@ class _Stream:
         return len(_NUMBER.findall(batch[1])) if batch else 0
 
     def readline(self) -> bytes:
-        return self._stream.readline(_LONGEST)
+        line = self._stream.readline(_LONGEST)
+        if len(line) == _LONGEST:  # pickletools would take it for the end of the file
+            raise BrokenFile(_TOO_MUCH)
+        return line
 
 
 def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
@@ -97,7 +112,7 @@ def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
             argument = code.arg.reader(stream) if code.arg else None
         except _TooLong as passed:
             at, size = passed.args
-            argument = Long("long text", at, size, "UNICODE" in code.name)
+            argument = Long(stream.name, at, size, "UNICODE" in code.name)
         if code.name == "STOP":
             return
         yield code.name, argument
@@ -110,6 +125,7 @@ class _Machine:
     def __init__(self, load_storage: LoadStorage, classes: Collection[str]) -> None:
         self.load_storage, self.classes = load_storage, frozenset(classes)
         self.refused = dict[str, None]()  # globals, in order
+        self.of_packages = set[str]()  # globals that are allowed only as others of their package
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: list[object] = []
@@ -170,8 +186,10 @@ class _Machine:
             raise OtherFormat(_WRAPPED)
         path = f"{module}.{name}"
         above = (f"{'.'.join(module.split('.')[:end])}.*" for end in range(1, module.count(".") + 2))
-        if not (is_allowed(module, name) or self.classes.intersection((path, *above))):
-            self.refused[path] = None
+        if not (is_allowed(module, name) or path in self.classes):
+            # A dotted name leads through what the module imports.
+            known = "." not in name and self.classes.intersection(above)
+            (self.of_packages.add if known else self.refused.setdefault)(path)
         self.push(Global(path))
 
     def mark(self) -> None:
@@ -252,6 +270,8 @@ def _stack_global(machine: _Machine, _: Any) -> None:
 
 def _reduce(machine: _Machine, _: Any) -> None:
     function, args = machine.pop_many(2)
+    if isinstance(function, Global) and function.path in machine.of_packages:
+        machine.refused[function.path] = None
     machine.push(called(function, args, machine.spend))
 
 
@@ -272,6 +292,7 @@ _SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or
 _INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120, Long: 160}
 _CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _IGNORED = frozenset({"PROTO", "FRAME"})
+_REACHING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
 
 _OTHERS: tuple[list[Any], ...] = ([], [pickletools.anyobject])
 _LITERALS = {code.name for code in pickletools.opcodes if code.arg and code.stack_after not in _OTHERS}

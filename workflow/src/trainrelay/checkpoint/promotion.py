@@ -18,8 +18,8 @@ from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.records import FileDigest
 from trainrelay.system.files import (
     copy_durably,
-    remove,
     remove_left_overs,
+    remove_whole,
     sha256_of,
     sync_folder,
     temporary_beside,
@@ -153,7 +153,8 @@ def _is_free(name: Path, target: Path) -> bool:
 def _keep(target: Path, previous: Path) -> None:
     """Gives the old content a second name, without a moment in which the first one is gone."""
     if target.is_dir():
-        remove(previous)  # ours, as `_kept_as` saw
+        if previous.exists():  # ours, as `_kept_as` saw
+            remove_whole(previous)
         target.rename(previous)
         return
     aside = temporary_beside(target)

@@ -2,12 +2,14 @@
 
 Of a folder, as Hugging Face's Trainer, accelerate and DeepSpeed make them, each file is a key, named as the
 file is: optimizer.pt is `optimizer`, the shards of model-00001-of-00003.safetensors are `model`. A file that
-is a checkpoint by itself gives its own keys. What is no file of torch.save, safetensors or JSON is not read.
+is a checkpoint by itself gives its own keys. What is no file of torch.save, safetensors or JSON is not read,
+but a plain pickle, which torch.load would run, calls nothing either.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections import defaultdict
@@ -16,17 +18,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
+from sys import getsizeof
 from typing import IO, TYPE_CHECKING
 
-import orjson
-
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
-from trainrelay.checkpoint.archive import Archive
-from trainrelay.checkpoint.layout import PARTS
-from trainrelay.checkpoint.machine import unpickle
+from trainrelay.checkpoint.archive import LEGACY_MAGIC, Archive
+from trainrelay.checkpoint.layout import PARTS, nodes
+from trainrelay.checkpoint.machine import calls_nothing, unpickle
 from trainrelay.checkpoint.problems import EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.safetensors import SafeTensors
-from trainrelay.checkpoint.values import Global, Storage, Tensor
+from trainrelay.checkpoint.values import Global, Long, Storage, Tensor
 from trainrelay.records import ITERATIONS, Unit
 from trainrelay.system.files import content, files_below, reading, size_of
 
@@ -39,6 +40,7 @@ _NOT_LOADED = ("training_args.bin",)  # the Trainer's own settings: saved, and r
 _SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_]\d{1,9}$")
 _MARK = "//"  # behind a file's name, before the keys of its storages
 _LARGEST_JSON = 32 * 1024 * 1024  # a tokenizer's has some megabytes
+_MOST_BYTES = 500_000_000  # of all that a folder's files say; about 300 for each tensor of each rank
 BadSpans = dict[tuple[str, str], "Spans"]
 
 
@@ -62,9 +64,13 @@ Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Inode, bytes and mtime in ns of a file or a folder: another one where it was written again. OSError."""
+    """Inode, bytes and mtime in ns: others where it, or a file of a folder's, was written again. OSError."""
     found = path.stat()
-    return found.st_ino, size_of(path) if S_ISDIR(found.st_mode) else found.st_size, found.st_mtime_ns
+    if not S_ISDIR(found.st_mode):
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    files = [one.stat() for one in files_below(path)]
+    inodes = hash((found.st_ino, *((one.st_ino, one.st_mtime_ns) for one in files)))
+    return inodes, sum(one.st_size for one in files), found.st_mtime_ns
 
 
 def root_of(path: Path, saved: SavedAs) -> object:
@@ -72,22 +78,26 @@ def root_of(path: Path, saved: SavedAs) -> object:
     if not path.is_dir():
         with reading(path) as opened:
             return _unpickled(Archive(opened, _size(opened)), "", saved, saved.path)
-    root = dict[object, object]()
+    root, left = dict[object, object](), _MOST_BYTES
     for file in files_below(path):
         name = file.relative_to(path).as_posix()
         with _named(name):
-            _add(root, _SHARD.sub("", file.name.partition(".")[0]), _said_by(file, f"{name}{_MARK}", saved))
+            said = _said_by(file, f"{name}{_MARK}", saved)
+            left -= sum(100 + getsizeof(place[1]) + getsizeof(one) for place, one in nodes(said))
+            if left < 0:
+                raise BrokenFile("holds, with those before it, more objects than any checkpoint does")
+            _add(root, _SHARD.sub("", file.name.partition(".")[0]), said)
     if not root:
         raise BrokenFile(EMPTY if not size_of(path) else "is a folder without a file that is read")
     return root
 
 
 def lacking(path: Path, first: Path | None) -> str | None:
-    """The first file of a folder's that is in the oldest of its training and not here; digits count alike."""
+    """The first file of a folder's that the oldest of its training has; numbers do not count, as of ranks."""
     if first is None or not (path.is_dir() and first.is_dir()):
         return None
     here, there = (
-        {re.sub(r"\d+", "#", file.relative_to(one).as_posix()): file for file in files_below(one)}
+        {re.sub(r"[-_.]?\d+", "", file.relative_to(one).as_posix()): file for file in files_below(one)}
         for one in (path, first)
     )
     return next((str(there[name].relative_to(first)) for name in sorted(there.keys() - here.keys())), None)
@@ -101,14 +111,18 @@ def bad_spans(path: Path, tensors: Iterable[Tensor]) -> BadSpans:
             return _bad_in(Archive(opened, _size(opened)), "", tensors)
     by_file, found = defaultdict[str, list[Tensor]](list), BadSpans()
     for tensor in tensors:
-        by_file[tensor.storage.key.partition(_MARK)[0]].append(tensor)
+        raw = tensor.storage.pickled  # of numpy's: a short one is in memory, a long one tells its file
+        name = tensor.storage.key.partition(_MARK)[0] if raw is None else ""
+        name = Path(raw.path).relative_to(path).as_posix() if isinstance(raw, Long) else name
+        by_file[name].append(tensor)
     for file in filter(_is_read, files_below(path)):
         name = file.relative_to(path).as_posix()
         with _named(name), reading(file) as opened:
             if file.suffix == ".safetensors":
                 found |= _scanned(SafeTensors(opened, _size(opened)), f"{name}{_MARK}", by_file[name])
             elif file.suffix != ".json":
-                found |= _bad_in(Archive(opened, _size(opened)), f"{name}{_MARK}", by_file[name])
+                wanted = (*by_file[name], *by_file.pop("", ()))
+                found |= _bad_in(Archive(opened, _size(opened)), f"{name}{_MARK}", wanted)
     return found
 
 
@@ -144,6 +158,8 @@ def _is_read(file: Path) -> bool:
 
 def _said_by(file: Path, mark: str, saved: SavedAs) -> object:
     if not _is_read(file):
+        if file.suffix in _TORCH and file.name not in _NOT_LOADED:
+            _refuse_calls(file, saved)
         return None
     if file.suffix == ".json":
         return _counts_of(file)
@@ -153,6 +169,19 @@ def _said_by(file: Path, mark: str, saved: SavedAs) -> object:
         stem, *rest = saved.path or [""]
         path = rest if file.stem == stem else saved.path
         return _unpickled(Archive(opened, _size(opened)), mark, saved, path)
+
+
+def _refuse_calls(file: Path, saved: SavedAs) -> None:
+    """torch.load runs any pickle before it asks whether that is its own."""
+    with reading(file) as opened:
+        is_old = LEGACY_MAGIC in opened.read(64)
+        opened.seek(0)
+        if is_old:
+            Archive(opened, _size(opened))  # says so
+        over = calls_nothing(opened)
+        opened.seek(0)
+        while not over and opened.tell() < _size(opened):
+            unpickle(opened, lambda said: said, saved.classes)
 
 
 def _marked(file: SafeTensors, mark: str) -> dict[object, object]:
@@ -167,8 +196,8 @@ def _counts_of(file: Path) -> dict[object, object]:
     """The plain values at the top of a JSON file. Of the Trainer's state, whose epoch is a fraction, the
     epochs that are finished; all of them, once its last step is done."""
     try:
-        said = orjson.loads(content(file)) if file.stat().st_size < _LARGEST_JSON else {}
-    except ValueError:
+        said = json.loads(content(file)) if file.stat().st_size < _LARGEST_JSON else {}  # also with NaN
+    except (ValueError, RecursionError):
         raise BrokenFile("is no JSON") from None
     top = said.items() if isinstance(said, dict) else ()
     plain: dict[object, object] = {key: one for key, one in top if isinstance(one, int | float | str)}
@@ -256,7 +285,7 @@ def _bad_in(archive: Archive, mark: str, tensors: Iterable[Tensor]) -> BadSpans:
                 scan.feed(chunk)
         for dtype, scan in scans.items():
             if spans := scan.spans():
-                found[f"{mark}{name.rpartition('/data/')[2]}", dtype] = spans
+                found[f"{'' if name in arrays else mark}{name.rpartition('/data/')[2]}", dtype] = spans
     return found
 
 

@@ -35,6 +35,7 @@ FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change 
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
 _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5  # a listing of the work dir, which may be on a network file system
+_REST = 10  # times as long as the last listing took: of thousands of folders it is no load either
 _ROLL_S = 10.0  # between two looks at step checkpoints, which come minutes apart
 _END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
 _UNDERSTAND_S = 30.0  # a write is over when a second look finds the same
@@ -52,7 +53,7 @@ class CheckpointKeeper(threading.Thread):
         running: int | None = None,
     ) -> None:
         super().__init__(daemon=True)
-        self._running, self._rolls_at_s = running, 0.0
+        self._running, self._rolls_at_s, self._listing_s = running, 0.0, 0.0
         self._understand_at_s, self._puzzles = 0.0, ("", ("", FileStates()))  # first and last
         self._job, self._say, self._guard = job, say, guard
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
@@ -99,7 +100,7 @@ class CheckpointKeeper(threading.Thread):
     def run(self) -> None:
         """Copies until it is closed, or the stage is another's."""
         with suppress(Fenced):
-            while not self._closed.wait(_LOOK_S):
+            while not self._closed.wait(max(_LOOK_S, min(_REST * self._listing_s, _UNDERSTAND_S))):
                 # Now rather than between this training and the next: judging the last checkpoint needs it.
                 import_module("numpy")
                 for part in (self.look, self._roll, self._understand):
@@ -124,7 +125,9 @@ class CheckpointKeeper(threading.Thread):
 
     def look(self) -> None:
         """Copies what was written since the last look; a disk that does not take it ends no training."""
+        began_s = time.monotonic()
         self._before, self._seen = self._seen, self._files()
+        self._listing_s = time.monotonic() - began_s
         with suppress(OSError):  # nobody can tell now whether it is gone
             if not (self._job.work_dirs.current / OWNER).exists():
                 self._left = self._seen if self._left is None else self._left
@@ -205,6 +208,7 @@ class CheckpointKeeper(threading.Thread):
 
 def _open_for_writing(folder: Path, members: Sequence[Process], folders: Collection[str] = ()) -> str | None:
     """A checkpoint, or a file in one of `folders`, that one of the processes has open for writing."""
+    home = folder.resolve()  # as the kernel says them
     for member in members:
         with suppress(psutil.Error, OSError):  # it has ended, or is another user's
             for file in psutil.Process(member.pid).open_files():
@@ -213,8 +217,8 @@ def _open_for_writing(folder: Path, members: Sequence[Process], folders: Collect
                     continue
                 if _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
                     return path.name
-                if (inside := next((one for one in path.parents if one.name in folders), None)) is not None:
-                    return str(path.relative_to(inside.parent)) if inside.parent.samefile(folder) else None
+                if path.is_relative_to(home) and (within := path.relative_to(home)).parts[0] in folders:
+                    return str(within)
     return None
 
 

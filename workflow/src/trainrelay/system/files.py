@@ -219,7 +219,7 @@ def remove_left_overs(path: Path) -> None:
     prefix = _temporary_prefix(path)
     with written_or_explained(path):
         for entry in list(path.parent.iterdir()):
-            if entry.name.startswith(prefix):
+            if entry.name.startswith((prefix, _REMOVED)):
                 remove(entry)
 
 
@@ -422,14 +422,19 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
 
 def files_below(folder: Path) -> list[Path]:
     """All files of a folder and of those below it, in order; UserError for a link, or for too many."""
-    found = list[Path]()
-    for above, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot list {error.filename}: {error.strerror}; {_AGAIN}") from error
+
+    found, seen = list[Path](), 0
+    for above, folders, names in os.walk(folder, onerror=refuse):
+        seen += len(folders) + len(names)
+        if seen > _MOST_FILES:
+            raise UserError(f"{folder} holds more files than any checkpoint does")
         for path in (Path(above, name) for name in (*folders, *names)):
             if path.is_symlink():
                 raise UserError(f"{folder} holds the link {path.relative_to(folder)}, which is not followed")
         found += (Path(above, name) for name in names)
-        if len(found) > _MOST_FILES:
-            raise UserError(f"{folder} holds more files than any checkpoint does")
     return sorted(found)
 
 

@@ -81,8 +81,9 @@ def _why_hidden(path: Path, work_dir: Path, since_s: float) -> str | None:
     seen = glance(path)
     if seen.problem or seen.number is None:
         return seen.problem
-    below = path.parent != work_dir and path.name.lower().endswith(READ)
-    return "is in a folder below" if below else f"is no file that ends in {', '.join(READ)} in the work dir"
+    where = "is in a folder below" if path.parent != work_dir else "is not where checkpoints are asked for"
+    named = path.name.lower().endswith(READ) and not path.is_symlink()
+    return where if named else f"is no file that ends in {', '.join(READ)} in the work dir"
 
 
 def _holds_tensors(path: Path) -> bool:

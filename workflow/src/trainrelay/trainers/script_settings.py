@@ -77,7 +77,7 @@ def _classes(text: str) -> str:
 
 def _glob(text: str) -> str:
     folder, name = PurePath(text).parent, PurePath(text).name
-    if not name or folder.is_absolute() or re.search(r"[*?\[{]|(^|/)\.\.(/|$)", str(folder)):
+    if name in ("", "..") or folder.is_absolute() or re.search(r"[*?\[{]|(^|/)\.\.(/|$)", str(folder)):
         raise ValueError('is a name in the work dir, or in a folder below that has no *, as "weights/*.pt"')
     if places(text) - {"epoch", "iter"} or text.count("{epoch}") + text.count("{iter}") > 1:
         raise ValueError("knows *, ? and one {epoch} or {iter}")
@@ -136,6 +136,6 @@ class ScriptSettings(BaseModel):
     finished_epoch or trainer.epoch; null: epoch, iteration, global_step or another usual one."""
     classes: tuple[Annotated[str, AfterValidator(_classes)], ...] = Field(default=(), strict=False)
     """Classes of yours that its checkpoints hold as objects, e.g. my_package.config.Config, or my_package.*;
-    their code is not run. Any other class is refused."""
+    their code is not run. Any other is refused, and one that is called, as an Enum, if not named itself."""
     sample_log: str | None = None
     """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it says."""
