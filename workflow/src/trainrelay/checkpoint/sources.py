@@ -47,7 +47,7 @@ BadSpans = dict[tuple[str, str], "Spans"]
 @dataclass(frozen=True, slots=True)
 class SavedAs:
     """How a training saves: what it counts, and where a checkpoint says it: `named`, in its name; else under
-    `key`, dotted; else under a usual one. objects of `classes` may be in it: a.B, or a.* for a package's."""
+    `key`, dotted; else under a usual one. It may hold objects of `classes`: a.B, or a.* for a package's."""
 
     unit: Unit = "epoch"
     named: int | None = None
