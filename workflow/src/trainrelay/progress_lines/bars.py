@@ -1,4 +1,4 @@
-"""Progress bars of a training, as tqdm prints them (pure).
+"""Progress bars: as tqdm prints them, of a training, and what a line with any other says (pure).
 
     Epoch 0:  33%|###3      | 1/3 [00:01<00:02,  1.20s/it, loss=28.5, lr=0.0001]
 
@@ -10,7 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
+from trainrelay.progress_lines.names import EVALUATED, is_aside, is_known, is_of_evaluation, named
+
+Evaluates = Literal["epoch", "before", "amid"]  # the whole epoch, that before it, or its beginning
+DRAWN = r"%\|[^|]{0,500}\|"
 _BAR = re.compile(
     r"(?:\[[a-z]+\d+\]:\s?)?(?:train(?:ing)?:? )?epoch:? ?\[?(\d{1,9})(?:/(\d{1,9}))?\]?:?"
     r"(?: [\[(]?train(?:ing)?[\])]?)?:? +(\d{1,3})%(?:\|[^|]{0,500}\|)? (\d{1,9})/(\d{1,9}) \[\d[\d:]*<",
@@ -26,6 +31,11 @@ _INSIDE = re.compile(_SAID)
 _NUMBER = re.compile(r", ?([A-Za-z_][^\s=:,]*)(?:=|: ?)(?:tensor\()?\[{0,2}([^\s,\[\]()]+)(?=[,\])])")
 
 _MOST_NUMBERS = 200  # in one line, which may be made to fill the memory
+_BEGUN = re.compile(r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)")  # nothing is done yet
+_KERAS = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # it draws over its bar
+_OF_RUN = re.compile(r"(?i)(?:training )?steps: {1,3}\d")  # kohya's
+_OF_EVALUATION = re.compile(rf"(?i)[^|]{{0,200}}{EVALUATED}[^|:=]{{0,80}}:?\s{{1,4}}(\d{{1,3}}){DRAWN}")
+_PERCENT = re.compile(r"(?i)\b((?:train|val|test|eval)[\w ]{0,20}): {1,9}\d{1,3}%(?=\|)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +74,70 @@ def training_bar(line: str) -> Bar | None:
     said = inside[0] if inside else line[match.end() :]
     epochs = int(match[2]) if match[2] else None
     return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said)[:_MOST_NUMBERS]))
+
+
+class Drawn(NamedTuple):
+    """A line without the bar in it, and what that is of: the whole run, an evaluation, done or amid it, or
+    anything else. `begun`: nothing is done yet."""
+
+    plain: str
+    begun: bool
+    of: Literal["run", "evaluation", "amid", "other", None]
+
+
+def drawn(line: str) -> Drawn:
+    """Of a line that does not begin with the bar of an epoch."""
+    begun = " 0/" in line and _BEGUN.search(line) is not None
+    if _OF_RUN.match(line):
+        return Drawn(line, begun, "run")
+    if "%|" not in line:
+        return Drawn(_KERAS.split(line)[-1] if "[=" in line or "\b" in line else line, begun, None)
+    evaluation = _OF_EVALUATION.match(line)
+    plain = f"val {line[evaluation.end() :]}" if evaluation else _PERCENT.sub(r"\1", line)
+    of: Literal["evaluation", "amid"] = "evaluation" if evaluation and evaluation[1] == "100" else "amid"
+    return Drawn(plain.replace(" - ", ": "), begun, of if evaluation else "other")
+
+
+class EpochBars:
+    """Follows bars that name their epoch. One shows the newest evaluation until another: amid, at its end, or
+    as the next begins. What is shown with the first step is none."""
+
+    def __init__(self) -> None:
+        self.drawn: tuple[int, int, int] | None = None  # by the last one: epoch, done and total
+        self._shown: dict[str, str] = {}  # of an evaluation
+        # All that were shown, and in which epoch before its end: each rank may show its own.
+        self._known: dict[frozenset[tuple[str, str]], int] = {}
+        self._epoch = -1  # of the last one that showed numbers
+
+    def said(self, bar: Bar) -> tuple[Mapping[str, object], Evaluates]:
+        """Names and values, and when an evaluation among them was."""
+        every = {name: value for n, value in bar.numbers.items() if not is_aside(name := named(n))}
+        numbers = dict(_of_step_or_epoch(every))
+        shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
+        amid, before = bar.done < bar.total, self._epoch
+        evaluates: Evaluates = "epoch" if not amid else "before" if 0 <= before < bar.epoch else "amid"
+        counts = evaluates == "before" or (bar.done and (before >= 0 or not amid))
+        new = shown if self._is_new(shown, bar) and counts else {}
+        self._epoch = bar.epoch if numbers and bar.done else before
+        self.drawn = (bar.epoch, bar.done, bar.total) if bar.done else None
+        trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
+        place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
+        return {**trained, **new, **place}, evaluates
+
+    def _is_new(self, shown: dict[str, str], bar: Bar) -> bool:
+        amid, key = bar.done < bar.total, frozenset(shown.items())
+        known = key in self._known if amid else self._known.get(key) == bar.epoch
+        self._known[key] = bar.epoch if amid else self._known.get(key, -1)
+        before, self._shown = self._shown, shown or self._shown
+        return shown != before and not known
+
+
+def _of_step_or_epoch(numbers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Of Lightning's loss_step and loss_epoch the one that counts: of an evaluation the epoch's."""
+    for name, value in numbers.items():
+        base, _, what = name.rpartition("_")
+        other = {"step": f"{base}_epoch", "epoch": f"{base}_step"}.get(what)
+        if not other or not is_known(base):
+            yield name, value
+        elif other not in numbers or (what == "epoch") == is_of_evaluation(name):
+            yield base, value

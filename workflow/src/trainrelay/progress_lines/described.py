@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import regex
 
-from trainrelay.progress_lines.bars import parts
+from trainrelay.progress_lines.bars import Evaluates, parts
+from trainrelay.progress_lines.names import is_of_evaluation, trained_and_evaluated
 from trainrelay.records import ITERATIONS
 
-Evaluates = Literal["epoch", "before", "amid"]
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
@@ -40,12 +40,6 @@ _NO_METRIC = re.compile(
 _BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
 _QUOTED = re.compile(r"(?<=: )'(-?\d[\d.e+-]*|nan|-?inf)'(?=[,}])")  # of transformers 5
 _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
-_EVALUATION = re.compile(
-    r"^(?:vali?|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$"
-    r"|^(?=(?:bbox|segm|keypoints|box_proposals)/A[PR])",  # Detectron2's
-    re.IGNORECASE,
-)
-_TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +65,6 @@ class LineSeen:
         losses = {name: value for name, value in self.values.items() if name.lower().endswith("loss")}
         only = next(iter(losses.values())) if len(losses) == 1 else None
         return losses.get("loss", losses.get("total_loss", only))
-
-
-def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of training and those of evaluation, without the words that say so."""
-    after = sorted(numbers.items(), key=lambda one: one[0].lower().startswith("val"))  # more than a test is
-    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in after if is_of_evaluation(n)}
-    trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not is_of_evaluation(n)}
-    return trained, evaluated
-
-
-def is_of_evaluation(name: str) -> bool:
-    """Whether a metric's name says that it is of an evaluation."""
-    return _EVALUATION.search(name) is not None
 
 
 @cache
@@ -233,7 +214,7 @@ def _of_phase(row: Mapping[str, object]) -> Mapping[str, object]:
     """A row of `trainrelay export` says whether it is of an evaluation, or the mean of an epoch."""
     match row.get("phase"):
         case "val":
-            named = (n.lower() in _COLUMNS or _EVALUATION.search(n) or _NO_METRIC.fullmatch(n) for n in row)
+            named = (n.lower() in _COLUMNS or is_of_evaluation(n) or _NO_METRIC.fullmatch(n) for n in row)
             return {
                 n if bare else f"val_{n}": row[n]
                 for n, bare in zip(row, named, strict=True)
