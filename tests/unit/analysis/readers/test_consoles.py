@@ -385,3 +385,39 @@ def test_a_jobs_output_and_its_errors_are_one_training(tmp_path: Path, first: st
     assert [epoch for epoch, *_ in of_phase(log, "val")] == [1, 2, 3]
     assert (len(of_phase(log, "train")), log.restarts) == (12, 0)
     assert "loss is NaN at epoch 3" in analyze(log).verdict.reason
+
+
+def unnamed(length: int, loss: float | str, states: int = 0) -> str:
+    """A bar of one epoch that names none, as far as it was drawn."""
+    every = drawn("", length, f", loss={loss}").replace(": ", "").split("\r")
+    return "\r".join(every[: states or None])
+
+
+@pytest.mark.parametrize("named", ["", "Training: "])
+def test_a_bar_that_begins_again_after_its_end_is_of_the_next_epoch(tmp_path: Path, named: str) -> None:
+    """Where no line and no bar names an epoch; nothing says how many there are to be."""
+    losses = (0.5, 0.25, 0.125)
+    text = "".join(unnamed(39, loss).replace("\r", f"\r{named}") for loss in losses)
+    log = log_of(tmp_path, text)
+    assert (log.restarts, log.iters_per_epoch, log.max_epochs) == (0, 39, None)
+    assert of_phase(log, "train") == [
+        (epoch, done, loss) for epoch, loss in enumerate(losses, 1) for done in range(1, 40)
+    ]
+    assert not analyze(log).progress.finished
+
+
+def test_a_bar_that_begins_again_before_its_end_is_of_a_restart(tmp_path: Path) -> None:
+    log = log_of(tmp_path, unnamed(39, 0.5) + unnamed(39, 0.25, 20), unnamed(39, 0.5) + unnamed(39, 0.25))
+    assert log.restarts == 1
+    assert of_phase(log, "train")[-1] == (2, 39, 0.25)
+
+
+@pytest.mark.parametrize("shown", [0.75, "nan"])
+def test_a_bar_of_another_length_between_those_of_epochs_is_of_an_evaluation(
+    tmp_path: Path, shown: float | str
+) -> None:
+    text = "".join(unnamed(39, loss) + unnamed(8, shown) for loss in (0.5, 0.25, 0.125))
+    log = log_of(tmp_path, text)
+    assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 39, 3 * 39)
+    assert [place[:2] for place in of_phase(log, "val")] == [(epoch, 0) for epoch in (1, 2, 3)]
+    assert ("loss is NaN at epoch 1 (validation)" in analyze(log).verdict.reason) == (shown == "nan")

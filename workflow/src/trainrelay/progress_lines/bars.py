@@ -33,6 +33,7 @@ _NUMBER = re.compile(r", ?([A-Za-z_][^\s=:,]*)(?:=|: ?)(?:tensor\()?\[{0,2}([^\s
 _MOST_NUMBERS = 200  # in one line, which may be made to fill the memory
 _BEGUN = re.compile(r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)")  # nothing is done yet
 _KERAS = re.compile(r"[\x08]|(?=\b\d{1,9}/\d{1,9} \[[=>])")  # it draws over its bar
+_DONE = re.compile(DRAWN + r" *(\d{1,9})/(\d{1,9}) \[")
 _OF_RUN = re.compile(r"(?i)(?:training )?steps: {1,3}\d")  # kohya's
 _OF_EVALUATION = re.compile(rf"(?i)[^|]{{0,200}}{EVALUATED}[^|:=]{{0,80}}:?\s{{1,4}}(\d{{1,3}}){DRAWN}")
 _PERCENT = re.compile(r"(?i)\b((?:train|val|test|eval)[\w ]{0,20}): {1,9}\d{1,3}%(?=\|)")
@@ -78,11 +79,12 @@ def training_bar(line: str) -> Bar | None:
 
 class Drawn(NamedTuple):
     """A line without the bar in it, and what that is of: the whole run, an evaluation, done or amid it, or
-    anything else. `begun`: nothing is done yet."""
+    anything else. `begun`: nothing is done yet; `at`: how much of how much, of anything else."""
 
     plain: str
     begun: bool
     of: Literal["run", "evaluation", "amid", "other", None]
+    at: tuple[int, int] = 0, 0
 
 
 def drawn(line: str) -> Drawn:
@@ -92,10 +94,34 @@ def drawn(line: str) -> Drawn:
         return Drawn(line, begun, "run")
     if "%|" not in line:
         return Drawn(_KERAS.split(line)[-1] if "[=" in line or "\b" in line else line, begun, None)
-    evaluation = _OF_EVALUATION.match(line)
-    plain = f"val {line[evaluation.end() :]}" if evaluation else _PERCENT.sub(r"\1", line)
-    of: Literal["evaluation", "amid"] = "evaluation" if evaluation and evaluation[1] == "100" else "amid"
-    return Drawn(plain.replace(" - ", ": "), begun, of if evaluation else "other")
+    if evaluation := _OF_EVALUATION.match(line):
+        plain = f"val {line[evaluation.end() :]}".replace(" - ", ": ")
+        return Drawn(plain, begun, "evaluation" if evaluation[1] == "100" else "amid")
+    found = _DONE.search(line)
+    at = (int(found[1]), int(found[2])) if found else (0, 0)
+    return Drawn(_PERCENT.sub(r"\1", line).replace(" - ", ": "), begun, "other", at)
+
+
+class UnnamedBars:
+    """Counts epochs where nothing names them: a bar that begins again, having reached its end, is of the next
+    one. One of another length, then, is of an evaluation."""
+
+    def __init__(self) -> None:
+        self.epoch = 1
+        self._done = self._total = 0
+
+    def said(self, bar: Drawn, said: Mapping[str, object]) -> Mapping[str, object]:
+        """Names and values, as of a plain line."""
+        (done, total), ended = bar.at, 0 < self._done == self._total
+        if not total or not (said or total == self._total):
+            return said
+        if ended and total != self._total:
+            shown = {name: said[name] for name in said if name not in ("iter", "iters")}
+            return {f"val_{n}": value for n, value in shown.items()} if done == total else {}
+        if 2 * done < self._done or total != self._total:
+            self.epoch = self.epoch + 1 if ended else 1
+        self._done, self._total = done, total
+        return said
 
 
 class EpochBars:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeGuard
 
-from trainrelay.progress_lines.bars import EpochBars, drawn, training_bar
+from trainrelay.progress_lines.bars import EpochBars, UnnamedBars, drawn, training_bar
 from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.progress_lines.places import EPOCH
 from trainrelay.progress_lines.plain import EPOCHS, PlainLines
@@ -32,7 +32,7 @@ class ConsoleReader(LineReader):
 
     def __init__(self, iters: int | None = None) -> None:
         super().__init__(iters)
-        self._bars, self._plain = EpochBars(), PlainLines()
+        self._bars, self._unnamed, self._plain = EpochBars(), UnnamedBars(), PlainLines()
         self._ruled, self._columns = RuledTable(), Columns()
 
     def is_read(self, seen: LineSeen | None) -> TypeGuard[LineSeen]:
@@ -65,4 +65,7 @@ class ConsoleReader(LineReader):
             return {}
         newest = self._epoch if by_epoch else self._iteration
         said = self._plain.said(bar.plain, newest, self._all_iters)
+        if bar.of == "other" and self._all_iters == 0:
+            said = self._unnamed.said(bar, said)
+            self._bar_epoch = self._unnamed.epoch
         return {name: said[name] for name in EPOCHS & said.keys()} if bar.begun else said

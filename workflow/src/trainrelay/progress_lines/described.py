@@ -46,8 +46,8 @@ _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is
 class LineSeen:
     """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
 
-    `by_iteration`: of a training that counts iterations, in epoch 1; `evaluates`: a whole epoch, or that
-    `before` it, or `amid`: an epoch may have several, this one is after its iteration.
+    `by_iteration`: of a training that counts iterations, in epoch 1 unless bars count epochs; `evaluates`: a
+    whole epoch, or that `before` it, or `amid`: an epoch may have several, this one is after its iteration.
     """
 
     epoch: int
@@ -105,6 +105,7 @@ class LineReader:
         self._iters: int | None = None
         self._evaluates: Evaluates = "epoch"
         self._iteration = self._origin = 0
+        self._bar_epoch = 1  # of a training that counts iterations, where bars begin again
         self._resumed_at = 0  # the iteration of a first line that may be a resume's
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
 
@@ -148,8 +149,8 @@ class LineReader:
         self._iteration = counts.get("iter", self._iteration)
         if not ("iter" in counts or evaluated):
             return None
-        iters = iters or counts.get("iters", 0)
-        return LineSeen(1, self._iteration, iters, None, values if "iter" in counts else {}, evaluated, True)
+        at = self._bar_epoch, self._iteration, iters or counts.get("iters", 0)
+        return LineSeen(*at, None, values if "iter" in counts else {}, evaluated, True)
 
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
