@@ -421,3 +421,11 @@ def test_a_bar_of_another_length_between_those_of_epochs_is_of_an_evaluation(
     assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 39, 3 * 39)
     assert [place[:2] for place in of_phase(log, "val")] == [(epoch, 0) for epoch in (1, 2, 3)]
     assert ("loss is NaN at epoch 1 (validation)" in analyze(log).verdict.reason) == (shown == "nan")
+
+
+def test_bars_between_lines_that_count_iterations_count_no_epochs(tmp_path: Path) -> None:
+    steps = [
+        f"step {step}: loss 0.5\n" + unnamed(8, 0.75) * (step % 300 == 0) for step in range(100, 1000, 100)
+    ]
+    log = log_of(tmp_path, "".join(steps))
+    assert {row.epoch for row in log.rows} == {1}

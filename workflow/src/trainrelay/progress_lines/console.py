@@ -33,6 +33,7 @@ class ConsoleReader(LineReader):
     def __init__(self, iters: int | None = None) -> None:
         super().__init__(iters)
         self._bars, self._unnamed, self._plain = EpochBars(), UnnamedBars(), PlainLines()
+        self._counts = False  # iterations, in lines without a bar
         self._ruled, self._columns = RuledTable(), Columns()
 
     def is_read(self, seen: LineSeen | None) -> TypeGuard[LineSeen]:
@@ -65,7 +66,9 @@ class ConsoleReader(LineReader):
             return {}
         newest = self._epoch if by_epoch else self._iteration
         said = self._plain.said(bar.plain, newest, self._all_iters)
-        if bar.of == "other" and self._all_iters == 0:
+        if bar.of != "other":
+            self._counts |= "iter" in said
+        elif self._all_iters == 0 and not self._counts:
             said = self._unnamed.said(bar, said)
             self._bar_epoch = self._unnamed.epoch
         return {name: said[name] for name in EPOCHS & said.keys()} if bar.begun else said
