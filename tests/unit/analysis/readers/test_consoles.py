@@ -429,3 +429,17 @@ def test_bars_between_lines_that_count_iterations_count_no_epochs(tmp_path: Path
     ]
     log = log_of(tmp_path, "".join(steps))
     assert {row.epoch for row in log.rows} == {1}
+
+
+@pytest.mark.parametrize(("summed", "drawn_from"), [(1, 0), (0, 1)])
+def test_a_jobs_output_and_its_errors_may_count_epochs_from_other_numbers(
+    tmp_path: Path, summed: int, drawn_from: int
+) -> None:
+    """`Epoch {epoch + 1}` in the one, tqdm's `Epoch {epoch}` in the other."""
+    out, err = tmp_path / "job.out", tmp_path / "job.err"
+    out.write_text("".join(f"Epoch {summed + at} - train loss 0.5 - val loss 0.75\n" for at in range(3)))
+    err.write_text("\n".join(bars(drawn_from + at) for at in range(3)))
+    log = read([out, err])
+    for phase in ("train", "epoch", "val"):
+        assert sorted({row.epoch for row in log.rows if row.phase == phase}) == [1, 2, 3]
+    assert not log.restarts
