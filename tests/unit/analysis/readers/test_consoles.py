@@ -443,3 +443,30 @@ def test_a_jobs_output_and_its_errors_may_count_epochs_from_other_numbers(
     for phase in ("train", "epoch", "val"):
         assert sorted({row.epoch for row in log.rows if row.phase == phase}) == [1, 2, 3]
     assert not log.restarts
+
+
+@pytest.mark.parametrize("at_its_end", [True, False])
+def test_an_evaluation_that_equals_an_earlier_one_is_another(tmp_path: Path, at_its_end: bool) -> None:
+    """One that was shown meanwhile, or states without any, tell them apart."""
+    values = (0.75, 0.75, 0.5, 0.5) if at_its_end else (0.75, 0.5, 0.75, 0.5)
+    text, shown = "", ""
+    for epoch, value in enumerate(values, 1):
+        text += bars(epoch, shown=", loss=0.5" + shown)
+        if at_its_end:
+            text += f"\rEpoch {epoch}: 100%|####| 4/4 [00:01<00:00,  2.00it/s, loss=0.5, val_loss={value}]\n"
+        else:
+            shown = f", val_loss={value}"
+    text += "" if at_its_end else bars(5, shown=", loss=0.5" + shown)
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "val") == [(epoch, 0, value) for epoch, value in enumerate(values, 1)]
+
+
+def test_bars_of_a_start_know_nothing_of_those_before_it(tmp_path: Path) -> None:
+    """The infinity with which it begins is no evaluation, and one that comes out as before is one."""
+    start = "\n".join(
+        bars(epoch, shown=f", loss=0.5, val_loss={value}")
+        for epoch, value in ((1, "inf"), (2, 0.75), (3, 0.5), (4, 0.25))
+    )
+    log = log_of(tmp_path, start, start)
+    assert (log.restarts, of_phase(log, "val")) == (1, [(1, 0, 0.75), (2, 0, 0.5), (3, 0, 0.25)])
+    assert "Inf" not in analyze(log).verdict.reason.replace("NaN/Inf", "")

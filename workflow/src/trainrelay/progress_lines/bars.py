@@ -130,21 +130,27 @@ class EpochBars:
 
     def __init__(self) -> None:
         self.drawn: tuple[int, int, int] | None = None  # by the last one: epoch, done and total
+        self._begin()
+
+    def _begin(self) -> None:
+        self._at = (-1, 0)  # epoch and done, of the last one that showed numbers
         self._shown: dict[str, str] = {}  # of an evaluation
-        # All that were shown, and in which epoch before its end: each rank may show its own.
-        self._known: dict[frozenset[tuple[str, str]], int] = {}
-        self._epoch = -1  # of the last one that showed numbers
+        # All that were shown, in which epoch last, and whether before its end: each rank may show its own.
+        self._known: dict[frozenset[tuple[str, str]], tuple[int, bool]] = {}
 
     def said(self, bar: Bar) -> tuple[Mapping[str, object], Evaluates]:
         """Names and values, and when an evaluation among them was."""
+        epoch, done = self._at
+        if 2 * ((epoch - bar.epoch) * bar.total + done - bar.done) > bar.total:  # no rank lags so far
+            self._begin()
         every = {name: value for n, value in bar.numbers.items() if not is_aside(name := named(n))}
         numbers = dict(_of_step_or_epoch(every))
         shown = {name: value for name, value in numbers.items() if is_of_evaluation(name)}
-        amid, before = bar.done < bar.total, self._epoch
+        amid, before = bar.done < bar.total, self._at[0]
         evaluates: Evaluates = "epoch" if not amid else "before" if 0 <= before < bar.epoch else "amid"
         counts = evaluates == "before" or (bar.done and (before >= 0 or not amid))
         new = shown if self._is_new(shown, bar) and counts else {}
-        self._epoch = bar.epoch if numbers and bar.done else before
+        self._at = (bar.epoch, bar.done) if numbers and bar.done else self._at
         self.drawn = (bar.epoch, bar.done, bar.total) if bar.done else None
         trained = {name: value for name, value in numbers.items() if bar.done and name not in shown}
         place = {"epoch": bar.epoch, "epochs": bar.epochs, "iter": bar.done, "iters": bar.total}
@@ -152,9 +158,10 @@ class EpochBars:
 
     def _is_new(self, shown: dict[str, str], bar: Bar) -> bool:
         amid, key = bar.done < bar.total, frozenset(shown.items())
-        known = key in self._known if amid else self._known.get(key) == bar.epoch
-        self._known[key] = bar.epoch if amid else self._known.get(key, -1)
-        before, self._shown = self._shown, shown or self._shown
+        last = self._known.get(key, (-2, False))
+        known = last[0] + 1 >= bar.epoch if amid else last == (bar.epoch, True)
+        self._known[key] = (bar.epoch, amid or known)
+        before, self._shown = self._shown, shown if shown or bar.done else self._shown
         return shown != before and not known
 
 
