@@ -54,7 +54,7 @@ class ConsoleReader(LineReader):
         if says or self._plain.may_follow(line):
             return self._of_plain(line)
         if line.strip():
-            self._plain.passed()
+            self._plain.passed(line)
         return {}
 
     def _of_plain(self, line: str) -> Mapping[str, object]:
@@ -62,7 +62,7 @@ class ConsoleReader(LineReader):
         by_epoch = self._all_iters is None
         of_next = self._plain.summed and bar.of == "other" and not EPOCH.search(line)
         if of_next or bar.of == "amid" or (bar.of == "run" and by_epoch):
-            self._plain.passed()
+            self._plain.passed(line)
             return {}
         newest = self._epoch if by_epoch else self._iteration
         said = self._plain.said(bar.plain, newest, self._all_iters)

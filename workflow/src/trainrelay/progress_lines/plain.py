@@ -34,6 +34,9 @@ _BEFORE_PLACE = re.compile(
 _WORD = re.compile(r"[A-Za-z]{2}")
 _PROSE = 8  # pairs of letters before the numbers of a line that has no loss
 _NOTHING = re.compile(r"(?i)(?:.*\b(?:INFO|DEBUG)\b)?\W*+(?:(?:train|val|test)\w{0,9}(?: \w{1,20})?)?\W*+")
+_MEAN = re.compile(
+    r"(?i)(?:.*\bINFO\b|\[[^\]]{0,80}\])?\W*+(?:mean|avg|average|epoch)[ _](?:\w{1,9}[ _])?loss\b"
+)
 _OF_PHASE = re.compile(r"\W*(?:train|val|test)")
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
 _BELOW = re.compile(r"(?:\s{2,}|\s?>)\W{0,9}(?=[A-Za-z])")
@@ -46,14 +49,16 @@ class PlainLines:
         self._whole = ""  # iterations of an epoch, where a line names both
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
+        self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
 
     def may_follow(self, line: str) -> bool:
         """Whether it is below a place, to which its numbers may belong."""
         return bool(self._place and _BELOW.match(line))
 
-    def passed(self) -> None:
+    def passed(self, line: str) -> None:
         """A line came that is none of these."""
         self._place = {}
+        self._named = "" if self._named and _EVALUATES.search(line) else self._named
 
     def said(self, line: str, newest: int | None, iters: int | None) -> Mapping[str, object]:
         """Names and values. `newest`: epoch or, where these count, iteration; `iters` as LineReader's."""
@@ -62,6 +67,9 @@ class PlainLines:
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
         line = _IS.sub(r"\1:", line) if " is " in line else line
         found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
+        alone = len(found.pairs) == 1 and not found.place and iters is None
+        if self._named and alone and _MEAN.match(found.line):
+            return {f"{self._named}_{name}": value for name, value in found.pairs.items()}
         own = "epoch" in found.place or (_counts(found) and (found.pairs or found.place["iters"]))
         if not own and self.may_follow(found.line):
             return {**found.pairs, **self._place} if found.pairs else {}
@@ -74,6 +82,7 @@ class PlainLines:
         of_other = "best" in found.head.lower() or "at  \1 " in found.head
         begun = set() if of_other else EPOCHS & found.place.keys()
         self.summed &= not begun
+        self._named = ("val" if _EVALUATES.search(found.head) else "train") if begun else self._named
         return {name: found.place[name] for name in begun}
 
     def _numbers(self, found: Parts, newest: int | None, iters: int | None) -> Mapping[str, object]:
@@ -81,6 +90,7 @@ class PlainLines:
         said: dict[str, object] = {**pairs}
         evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
         if evaluates:
+            self._named = ""
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
             if at + 1 < of:  # not its last line
                 return {}
