@@ -940,6 +940,15 @@ DEFECTS = (
         "tests/unit/progress_lines/test_bars.py::test_other_bars_and_torn_ones_are_none",
     ),
     Defect(
+        "each-bar-is-a-restart",
+        "A log of a bar per epoch that nothing names shows a restart for each, and one epoch in all.",
+        f"{LIBRARY}/progress_lines/bars.py",
+        "self.epoch + 1 if ended else 1",
+        "1",
+        "tests/unit/analysis/readers/test_consoles.py"
+        "::test_a_bar_that_begins_again_after_its_end_is_of_the_next_epoch",
+    ),
+    Defect(
         "stack-signal-without-a-look",
         "The signal that asks for stacks ends a process that does not catch it.",
         f"{LIBRARY}/supervise/hangs/dumps.py",

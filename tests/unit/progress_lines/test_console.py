@@ -636,3 +636,30 @@ def test_a_table_of_groups() -> None:
         **{"box_p": 0.5, "box_r": 0.25, "box_mAP50": 0.75, "box_mAP50-95": 0.125},
         **{"mask_p": 1, "mask_r": 2, "mask_mAP50": 3, "mask_mAP50-95": 4},
     }
+
+
+@pytest.mark.parametrize("before", ["", "[01.02.31|03:04:05] ", "[ Tue Jan  2 03:04:05 2031 ] ", LEVEL])
+def test_a_mean_on_its_own_line_is_of_the_epoch_that_is_named_above(before: str) -> None:
+    """ST-GCN's."""
+    reader = ConsoleReader()
+    said = (
+        *(
+            "Training epoch: 0",
+            "\tIter 0 Done. | loss: 0.5 | lr: 0.1",
+            "\tmean_loss: nan",
+            "Time consumption:",
+        ),
+        *("Eval epoch: 0", "\tmean_loss: 0.75", "Evaluating:", "\tmean_loss: 0.25"),
+        *("Training epoch: 1", "Test: [1/9] loss: 0.5", "\tmean_loss: 0.25"),
+    )
+    seen = [reader.line(f"{before}{line}\n") for line in said]
+    assert [bool(one and (one.values or one.evaluated)) for one in seen] == [
+        *(False, True, True, False),
+        *(False, True, False, False),
+        *(False, False, False),
+    ]
+    assert seen[2]
+    assert seen[5]
+    assert (seen[2].epoch, seen[2].iteration, seen[2].loss) == (0, None, pytest.approx(math.nan, nan_ok=True))
+    assert dict(seen[5].evaluated) == {"mean_loss": 0.75}
+    assert not last(f"{before}\tmean_loss: 0.5")

@@ -385,3 +385,88 @@ def test_a_jobs_output_and_its_errors_are_one_training(tmp_path: Path, first: st
     assert [epoch for epoch, *_ in of_phase(log, "val")] == [1, 2, 3]
     assert (len(of_phase(log, "train")), log.restarts) == (12, 0)
     assert "loss is NaN at epoch 3" in analyze(log).verdict.reason
+
+
+def unnamed(length: int, loss: float | str, states: int = 0) -> str:
+    """A bar of one epoch that names none, as far as it was drawn."""
+    every = drawn("", length, f", loss={loss}").replace(": ", "").split("\r")
+    return "\r".join(every[: states or None])
+
+
+@pytest.mark.parametrize("named", ["", "Training: "])
+def test_a_bar_that_begins_again_after_its_end_is_of_the_next_epoch(tmp_path: Path, named: str) -> None:
+    """Where no line and no bar names an epoch; nothing says how many there are to be."""
+    losses = (0.5, 0.25, 0.125)
+    text = "".join(unnamed(39, loss).replace("\r", f"\r{named}") for loss in losses)
+    log = log_of(tmp_path, text)
+    assert (log.restarts, log.iters_per_epoch, log.max_epochs) == (0, 39, None)
+    assert of_phase(log, "train") == [
+        (epoch, done, loss) for epoch, loss in enumerate(losses, 1) for done in range(1, 40)
+    ]
+    assert not analyze(log).progress.finished
+
+
+def test_a_bar_that_begins_again_before_its_end_is_of_a_restart(tmp_path: Path) -> None:
+    log = log_of(tmp_path, unnamed(39, 0.5) + unnamed(39, 0.25, 20), unnamed(39, 0.5) + unnamed(39, 0.25))
+    assert log.restarts == 1
+    assert of_phase(log, "train")[-1] == (2, 39, 0.25)
+
+
+@pytest.mark.parametrize("shown", [0.75, "nan"])
+def test_a_bar_of_another_length_between_those_of_epochs_is_of_an_evaluation(
+    tmp_path: Path, shown: float | str
+) -> None:
+    text = "".join(unnamed(39, loss) + unnamed(8, shown) for loss in (0.5, 0.25, 0.125))
+    log = log_of(tmp_path, text)
+    assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 39, 3 * 39)
+    assert [place[:2] for place in of_phase(log, "val")] == [(epoch, 0) for epoch in (1, 2, 3)]
+    assert ("loss is NaN at epoch 1 (validation)" in analyze(log).verdict.reason) == (shown == "nan")
+
+
+def test_bars_between_lines_that_count_iterations_count_no_epochs(tmp_path: Path) -> None:
+    steps = [
+        f"step {step}: loss 0.5\n" + unnamed(8, 0.75) * (step % 300 == 0) for step in range(100, 1000, 100)
+    ]
+    log = log_of(tmp_path, "".join(steps))
+    assert {row.epoch for row in log.rows} == {1}
+
+
+@pytest.mark.parametrize(("summed", "drawn_from"), [(1, 0), (0, 1)])
+def test_a_jobs_output_and_its_errors_may_count_epochs_from_other_numbers(
+    tmp_path: Path, summed: int, drawn_from: int
+) -> None:
+    """`Epoch {epoch + 1}` in the one, tqdm's `Epoch {epoch}` in the other."""
+    out, err = tmp_path / "job.out", tmp_path / "job.err"
+    out.write_text("".join(f"Epoch {summed + at} - train loss 0.5 - val loss 0.75\n" for at in range(3)))
+    err.write_text("\n".join(bars(drawn_from + at) for at in range(3)))
+    log = read([out, err])
+    for phase in ("train", "epoch", "val"):
+        assert sorted({row.epoch for row in log.rows if row.phase == phase}) == [1, 2, 3]
+    assert not log.restarts
+
+
+@pytest.mark.parametrize("at_its_end", [True, False])
+def test_an_evaluation_that_equals_an_earlier_one_is_another(tmp_path: Path, at_its_end: bool) -> None:
+    """One that was shown meanwhile, or states without any, tell them apart."""
+    values = (0.75, 0.75, 0.5, 0.5) if at_its_end else (0.75, 0.5, 0.75, 0.5)
+    text, shown = "", ""
+    for epoch, value in enumerate(values, 1):
+        text += bars(epoch, shown=", loss=0.5" + shown)
+        if at_its_end:
+            text += f"\rEpoch {epoch}: 100%|####| 4/4 [00:01<00:00,  2.00it/s, loss=0.5, val_loss={value}]\n"
+        else:
+            shown = f", val_loss={value}"
+    text += "" if at_its_end else bars(5, shown=", loss=0.5" + shown)
+    log = log_of(tmp_path, text)
+    assert of_phase(log, "val") == [(epoch, 0, value) for epoch, value in enumerate(values, 1)]
+
+
+def test_bars_of_a_start_know_nothing_of_those_before_it(tmp_path: Path) -> None:
+    """The infinity with which it begins is no evaluation, and one that comes out as before is one."""
+    start = "\n".join(
+        bars(epoch, shown=f", loss=0.5, val_loss={value}")
+        for epoch, value in ((1, "inf"), (2, 0.75), (3, 0.5), (4, 0.25))
+    )
+    log = log_of(tmp_path, start, start)
+    assert (log.restarts, of_phase(log, "val")) == (1, [(1, 0, 0.75), (2, 0, 0.5), (3, 0, 0.25)])
+    assert "Inf" not in analyze(log).verdict.reason.replace("NaN/Inf", "")

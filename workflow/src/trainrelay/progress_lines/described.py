@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import regex
 
-from trainrelay.progress_lines.bars import parts
+from trainrelay.progress_lines.bars import Evaluates, parts
+from trainrelay.progress_lines.names import is_of_evaluation, trained_and_evaluated
 from trainrelay.records import ITERATIONS
 
-Evaluates = Literal["epoch", "before", "amid"]
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line, or name: a thousand times what others take
 _MOST_SLOW = 3  # of them: a pattern that is slow on so many is left out
@@ -40,20 +40,14 @@ _NO_METRIC = re.compile(
 _BARE = re.compile(r"(?<=: )(?:nan|-?inf|True|False|None)(?=[,}])")
 _QUOTED = re.compile(r"(?<=: )'(-?\d[\d.e+-]*|nan|-?inf)'(?=[,}])")  # of transformers 5
 _AS_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # all else is no number
-_EVALUATION = re.compile(
-    r"^(?:vali?|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$"
-    r"|^(?=(?:bbox|segm|keypoints|box_proposals)/A[PR])",  # Detectron2's
-    re.IGNORECASE,
-)
-_TRAINING = re.compile(r"^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class LineSeen:
     """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
 
-    `by_iteration`: of a training that counts iterations, in epoch 1; `evaluates`: a whole epoch, or that
-    `before` it, or `amid`: an epoch may have several, this one is after its iteration.
+    `by_iteration`: of a training that counts iterations, in epoch 1 unless bars count epochs; `evaluates`: a
+    whole epoch, or that `before` it, or `amid`: an epoch may have several, this one is after its iteration.
     """
 
     epoch: int
@@ -71,19 +65,6 @@ class LineSeen:
         losses = {name: value for name, value in self.values.items() if name.lower().endswith("loss")}
         only = next(iter(losses.values())) if len(losses) == 1 else None
         return losses.get("loss", losses.get("total_loss", only))
-
-
-def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of training and those of evaluation, without the words that say so."""
-    after = sorted(numbers.items(), key=lambda one: one[0].lower().startswith("val"))  # more than a test is
-    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in after if is_of_evaluation(n)}
-    trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not is_of_evaluation(n)}
-    return trained, evaluated
-
-
-def is_of_evaluation(name: str) -> bool:
-    """Whether a metric's name says that it is of an evaluation."""
-    return _EVALUATION.search(name) is not None
 
 
 @cache
@@ -124,6 +105,7 @@ class LineReader:
         self._iters: int | None = None
         self._evaluates: Evaluates = "epoch"
         self._iteration = self._origin = 0
+        self._bar_epoch = 1  # of a training that counts iterations, where bars begin again
         self._resumed_at = 0  # the iteration of a first line that may be a resume's
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
 
@@ -167,8 +149,8 @@ class LineReader:
         self._iteration = counts.get("iter", self._iteration)
         if not ("iter" in counts or evaluated):
             return None
-        iters = iters or counts.get("iters", 0)
-        return LineSeen(1, self._iteration, iters, None, values if "iter" in counts else {}, evaluated, True)
+        at = self._bar_epoch, self._iteration, iters or counts.get("iters", 0)
+        return LineSeen(*at, None, values if "iter" in counts else {}, evaluated, True)
 
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
@@ -233,7 +215,7 @@ def _of_phase(row: Mapping[str, object]) -> Mapping[str, object]:
     """A row of `trainrelay export` says whether it is of an evaluation, or the mean of an epoch."""
     match row.get("phase"):
         case "val":
-            named = (n.lower() in _COLUMNS or _EVALUATION.search(n) or _NO_METRIC.fullmatch(n) for n in row)
+            named = (n.lower() in _COLUMNS or is_of_evaluation(n) or _NO_METRIC.fullmatch(n) for n in row)
             return {
                 n if bare else f"val_{n}": row[n]
                 for n, bare in zip(row, named, strict=True)

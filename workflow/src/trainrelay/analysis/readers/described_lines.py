@@ -42,7 +42,7 @@ class _Start:
     by_iteration: bool = False
 
     def add(self, seen: LineSeen) -> None:
-        self.by_iteration = seen.by_iteration
+        self.by_iteration = seen.by_iteration and seen.epoch == 1
         self.iters = seen.iters or self.iters
         self.at = max(self.at, (seen.epoch, seen.iteration or 0)) if seen.values else self.at
         self.highest = max(self.highest, self.at[1])
@@ -90,6 +90,7 @@ class _Start:
         shift = int(any(place[1:] == (0, 0) for place in self.rows))
         for (epoch, phase, at), what in every:
             number, counted = at if phase else at + shift, epoch + 1 - first
+            number = 0 if phase == 2 and at == self.iters else number  # evaluated where a bar is at its end
             yield (
                 RowSeen(counted, number, _PHASES[phase], what, None, iters_per_epoch=self.iters)
                 if isinstance(what, dict)
@@ -163,6 +164,8 @@ class DescribedLines(Format):
                 more = int(from_zero and seen.epoch == seen.epochs and bool(seen.values))
                 starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs + more)))
         epochs = [epoch for start in starts for epoch, *_ in start.rows]
+        for start in starts:
+            start.by_iteration &= max(epochs, default=1) == 1  # bars may count epochs
         first = min([1, *epochs]) if self._first is None else self._first
         sure = self._first is not None or not first
         if not any(start.by_iteration for start in starts):

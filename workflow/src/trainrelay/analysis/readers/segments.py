@@ -163,6 +163,12 @@ class Collector:
         self.max_epochs = facts.max_epochs or self.max_epochs
         self.max_iters = facts.max_iters or self.max_iters
 
+    def _counts_apart(self, segment: Segment) -> bool:
+        """A job's output has the means of epochs from 1, its errors bars from 0, or the other way round."""
+        alike = (one for one in self.segments if bool(one.at[0]) == bool(segment.at[0]))
+        begins = segment.guessed == 1 and min((row.epoch for row in segment.rows), default=0) == 1
+        return begins and not any(one.rows and one.guessed is None for one in alike)
+
     def finished(self) -> list[Segment]:
         """The segments that hold something; a second copy of a run gives its markers to the first."""
         for segment in self.segments:
@@ -172,7 +178,7 @@ class Collector:
         if proved == {1}:
             self.setup["epochs count from"] = "1"
         for segment in self.segments:
-            if proved and segment.guessed not in (None, min(proved)):
+            if proved and segment.guessed not in (None, min(proved)) and not self._counts_apart(segment):
                 _count_otherwise(segment)
         kept = [segment for segment in self.segments if segment.rows or segment.markers or segment.time]
         if time := total_time([segment.time for segment in kept]):

@@ -23,8 +23,8 @@ from trainrelay.progress_lines.described import (
     as_number,
     column_names,
     row_object,
-    trained_and_evaluated,
 )
+from trainrelay.progress_lines.names import trained_and_evaluated
 
 Numbers = Mapping[str, float]
 
