@@ -15,6 +15,7 @@ from typing import TypeGuard
 
 from trainrelay.progress_lines.bars import Bar, training_bar
 from trainrelay.progress_lines.described import LineReader, LineSeen, is_of_evaluation, trained_and_evaluated
+from trainrelay.progress_lines.trainer_rows import TrainerRows
 
 NUMBER = r"(?i:[-+]?(?:(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:e[-+]?\d{1,9})?|nan|inf(?:inity)?))"
 # In lower case, it is in the first characters of each line that says something: most need no further look.
@@ -135,6 +136,7 @@ class ConsoleReader(LineReader):
 
     def __init__(self, iters: int | None = None) -> None:
         super().__init__(iters)
+        self._rows = TrainerRows(iters)
         self._names: list[str] = []  # of the table's columns
         self._one_more = False  # YOLO: of 50 epochs, from 0/49 to 49/49
         self._block: dict[str, str] = {}  # a table between rules
@@ -155,6 +157,9 @@ class ConsoleReader(LineReader):
 
     def _said(self, line: str) -> Mapping[str, object]:
         self._evaluates = "epoch"
+        if (row := self._rows.numbers(line)) is not None:
+            self._evaluates = "amid" if "iter" in row else "epoch"
+            return row
         if bar := training_bar(line):
             return self._of_bar(bar)
         if row := _TABLE_ROW.fullmatch(line):
