@@ -236,6 +236,25 @@ def test_a_trainer_lists_the_folders_that_its_section_names(tmp_path: Path) -> N
     assert "folders checkpoint-{iter}/" in trainer.looked_for
 
 
+def test_a_folder_of_parts_says_what_it_has_and_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "step_1").mkdir()
+    for rank in range(3):
+        (tmp_path / f"step_1/__{rank}_0.distcp").write_bytes(b"PK")
+    why = (
+        "is a folder without a file that is read (it has __0_0.distcp and 2 more; read are .pt, .pth, .bin,"
+        " .ckpt, .tar, .pkl, .safetensors and .json: save the whole weights into it, too)"
+    )
+    assert glance(tmp_path / "step_1", BY_STEP).problem == why
+
+
+def test_the_epoch_of_trainer_state_is_one_that_is_finished(tmp_path: Path) -> None:
+    seen = glance(of_trainer(tmp_path, 20))
+    assert (seen.number, seen.finished) == (2, True)
+    torch.save({"model": {"weight": torch.ones(1)}, "epoch": 2}, tmp_path / "epoch.pt")
+    assert not glance(tmp_path / "epoch.pt").finished
+    assert not glance(of_trainer(tmp_path, 20), SavedAs(named=2)).finished
+
+
 def test_a_folder_that_holds_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-1").mkdir()
     with pytest.raises(CheckpointError, match="checkpoint-1 is empty"):

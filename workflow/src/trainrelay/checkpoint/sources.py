@@ -25,7 +25,7 @@ from trainrelay.checkpoint.layout import PARTS
 from trainrelay.checkpoint.machine import unpickle
 from trainrelay.checkpoint.problems import EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.safetensors import SafeTensors
-from trainrelay.checkpoint.values import Global, Storage, Tensor
+from trainrelay.checkpoint.values import FinishedEpochs, Global, Storage, Tensor
 from trainrelay.records import ITERATIONS, Unit
 from trainrelay.system.files import content, files_below, reading, size_of
 
@@ -77,8 +77,17 @@ def root_of(path: Path, saved: SavedAs) -> object:
         with _named(name):
             _add(root, _SHARD.sub("", file.name.partition(".")[0]), _said_by(file, f"{name}{_MARK}", saved))
     if not root:
-        raise BrokenFile(EMPTY if not size_of(path) else "is a folder without a file that is read")
+        raise BrokenFile(_nothing_read(path) if size_of(path) else EMPTY)
     return root
+
+
+def _nothing_read(folder: Path) -> str:
+    """As a folder of torch.distributed.checkpoint has only parts."""
+    first, *others = sorted(str(file.relative_to(folder)) for file in files_below(folder))
+    *most, last = (*_TORCH, ".safetensors", ".json")
+    has = f"{shown(first)}{f' and {len(others)} more' if others else ''}"
+    read = f"read are {', '.join(most)} and {last}: save the whole weights into it, too"
+    return f"is a folder without a file that is read (it has {has}; {read})"
 
 
 def lacking(path: Path, first: Path | None) -> str | None:
@@ -173,8 +182,8 @@ def _counts_of(file: Path) -> dict[object, object]:
     plain: dict[object, object] = {key: one for key, one in top if isinstance(one, int | float | str)}
     if isinstance(epoch := plain.get("epoch"), float) and 0 <= epoch < 2**31:
         done, most, all_ = (plain.get(key) for key in ("global_step", "max_steps", "num_train_epochs"))
-        over = isinstance(done, int) and isinstance(most, int) and 0 < most <= done and type(all_) is int
-        plain["epoch"] = all_ if over else int(epoch)
+        over = isinstance(done, int) and isinstance(most, int) and 0 < most <= done
+        plain["epoch"] = FinishedEpochs(all_ if over and isinstance(all_, int) else epoch)
     return plain
 
 

@@ -156,10 +156,12 @@ class ConsoleReader(LineReader):
         return super().is_read(seen) or (at is not None and at == self._drawn)
 
     def _said(self, line: str) -> Mapping[str, object]:
-        self._evaluates = "epoch"
-        if (row := self._rows.numbers(line)) is not None:
-            self._evaluates = "amid" if "iter" in row else "epoch"
-            return row
+        row = self._rows.numbers(line)
+        self._evaluates = "amid" if row and "iter" in row else "epoch"
+        return self._of_line(line) if row is None else row
+
+    def _of_line(self, line: str) -> Mapping[str, object]:
+        """Those of any trainer's line."""
         if bar := training_bar(line):
             return self._of_bar(bar)
         if row := _TABLE_ROW.fullmatch(line):

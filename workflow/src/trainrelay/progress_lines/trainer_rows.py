@@ -1,7 +1,7 @@
 """What Hugging Face's Trainer prints: a bar of all its steps, and dicts that say which epoch by a fraction.
 
-    10%|#         | 5/48 [00:00<00:02, 14.36it/s]
-    {'loss': '4.324', 'learning_rate': '4.583e-05', 'epoch': '0.3125'}
+10%|#         | 5/48 [00:00<00:02, 14.36it/s]
+{'loss': '4.324', 'learning_rate': '4.583e-05', 'epoch': '0.3125'}
 """
 
 from __future__ import annotations
@@ -52,21 +52,22 @@ class TrainerRows:
             return {}
         if trained and self._bar and self._iters in (None, 0, self._bar[1]):
             self._length = self._bar[1]
-        at = self._done.get(self._length, 0)
-        said = {name: number for name, number in row.items() if name not in _COUNTS}
-        # Behind a resume the bar begins with 0, too, until it is drawn next.
-        place: dict[str, float] = {"iter": at} if at else {}
-        if self._iters is not None:
-            return {**said, **place} if place else {}
-        if (epoch := self._epoch_of(row["epoch"], bool(trained))) is None:
-            return {}
-        if not trained and row["epoch"] % 1 == 0:
-            place = {}  # of all of the epoch
-        elif not trained and not place:
-            return {}
-        return {**said, **place, "epoch": epoch}
+        place = self._place(row["epoch"], trained=bool(trained))
+        return {**{name: row[name] for name in trained | evaluated}, **place} if place else {}
 
-    def _epoch_of(self, done: float, trained: bool) -> int | None:
+    def _place(self, done: float, *, trained: bool) -> dict[str, float]:
+        # Behind a resume the bar begins with 0, too, until it is drawn next.
+        at = self._done.get(self._length, 0)
+        by_bar: dict[str, float] = {"iter": at} if at else {}
+        if self._iters is not None:
+            return by_bar
+        of_all = not trained and done % 1 == 0  # an evaluation at the end
+        epoch = self._epoch_of(done, trained=trained)
+        if epoch is None or not (trained or of_all or at):
+            return {}
+        return {"epoch": epoch} if of_all else {**by_bar, "epoch": epoch}
+
+    def _epoch_of(self, done: float, *, trained: bool) -> int | None:
         """Which epoch, from 1, so many epochs are within or at the end of. A whole number may be rounded: at
         a start it may as well be the beginning of the next one, unless every row is at an end."""
         before, self._whole = self._whole, None

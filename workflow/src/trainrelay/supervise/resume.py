@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainrelay.checkpoint import how_to_allow
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
@@ -135,6 +136,9 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
     words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
+    needed = {name: None for path, _ in files for name in job.trainer.glance(path).classes}
+    if setting := how_to_allow(needed):
+        words = f"{words}; {setting}"
     if remedy := next((how for path, _ in files if (how := job.trainer.glance(path).remedy)), None):
         words = f"{words}; {remedy} (and so with each)"
     return Leftovers(unrecognised, words, any_file=bool(files))
