@@ -53,7 +53,8 @@ class TrainerRows:
         if trained and self._bar and self._iters in (None, 0, self._bar[1]):
             self._length = self._bar[1]
         place = self._place(row["epoch"], trained=bool(trained))
-        return {**{name: row[name] for name in trained | evaluated}, **place} if place else {}
+        metrics = {name: number for name, number in row.items() if name not in _COUNTS}
+        return {**metrics, **place} if place else {}
 
     def _place(self, done: float, *, trained: bool) -> dict[str, float]:
         # Behind a resume the bar begins with 0, too, until it is drawn next.
