@@ -64,6 +64,14 @@ def test_the_bar_of_training_tells_the_iteration_also_of_an_evaluation_amid() ->
     assert found[1].evaluated == {"loss": 2.4}
 
 
+def test_the_bar_of_an_evaluation_or_a_data_set_just_before_a_row_is_not_the_trainings() -> None:
+    """Bars are drawn ten times a second: that of training may be later than its row."""
+    lines = [f"{bar(900, 900)}\r", f"{bar(5, 80)}\r", row("0.5", loss="2.5"), f"{bar(2, 2)}\r"]
+    lines += [row("1.0", eval_loss="2.4"), f"{bar(44, 80)}\r", f"{bar(2, 2)}\r", row("1.1", loss="2.3")]
+    found = seen(*lines, f"{bar(1, 2)}\r", row("1.2", loss="2.2"))
+    assert [(one.epoch, one.iteration) for one in found if one.values] == [(1, 5), (2, 5), (2, 5)]
+
+
 def test_a_stage_that_counts_iterations_has_them_from_the_bar_of_so_many() -> None:
     lines = [f"{bar(3, 9)}\r", row("0.1", loss="9.5"), f"{bar(20, 60)}\r", row("1.25", loss="nan")]
     found = seen(*lines, f"{bar(1, 1)}\r", row("1.25", eval_loss="2.4"), iters=60)

@@ -50,11 +50,17 @@ class TrainerRows:
         trained, evaluated = (one.keys() - _COUNTS for one in trained_and_evaluated(row))
         if "epoch" not in row or SUMMARY in numbers or not (trained or evaluated):
             return {}
-        if trained and self._bar and self._iters in (None, 0, self._bar[1]):
+        if trained and self._bar and self._may_be_trainings(*self._bar):
             self._length = self._bar[1]
         place = self._place(row["epoch"], trained=bool(trained))
         metrics = {name: number for name, number in row.items() if name not in _COUNTS}
         return {**metrics, **place} if place else {}
+
+    def _may_be_trainings(self, done: int, total: int) -> bool:
+        """That of an evaluation or of a data set that is prepared may be the newest one, too."""
+        if self._iters:
+            return total == self._iters
+        return done < total and total > self._length
 
     def _place(self, done: float, *, trained: bool) -> dict[str, float]:
         # Behind a resume the bar begins with 0, too, until it is drawn next.
