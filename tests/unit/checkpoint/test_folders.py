@@ -100,6 +100,18 @@ def test_a_folder_whose_save_did_not_end_is_passed_over(tmp_path: Path, file: st
     assert why in skipped[0]
 
 
+def test_the_first_folder_of_the_trainer_is_cut_short_until_it_has_what_is_saved_last(tmp_path: Path) -> None:
+    """There is no other one to compare it with, and the Trainer resumes from none without it."""
+    folder = of_trainer(tmp_path, 10)
+    named = SavedAs("iteration", 10)
+    assert not glance(folder, named).cut_short
+    (folder / "trainer_state.json").unlink()
+    seen = glance(folder, named)
+    assert (seen.cut_short, seen.problem and seen.problem[:31]) == (True, "lacks trainer_state.json and is")
+    (folder / "training_args.bin").unlink()  # of another trainer
+    assert glance(folder, named).problem is None
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
 @pytest.mark.parametrize("left", [0, 60, -1])
 def test_a_file_that_is_cut_short_is_named(tmp_path: Path, file: str, left: int) -> None:

@@ -23,7 +23,7 @@ from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
 from trainrelay.checkpoint.layout import PARTS
 from trainrelay.checkpoint.machine import unpickle
-from trainrelay.checkpoint.problems import EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
+from trainrelay.checkpoint.problems import CUT, EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.safetensors import SafeTensors
 from trainrelay.checkpoint.values import FinishedEpochs, Global, Storage, Tensor
 from trainrelay.records import ITERATIONS, Unit
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _COUNTS = {"epoch", *ITERATIONS}
 _TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")
-_NOT_LOADED = ("training_args.bin",)  # the Trainer's own settings: saved, and read by no resume
+_TRAINERS = "training_args.bin"  # the Trainer's own settings: saved, and read by no resume
+_ITS_LAST = "trainer_state.json"  # what it saves at the end, and resumes from no folder without
 _SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_]\d{1,9}$")
 _MARK = "//"  # behind a file's name, before the keys of its storages
 _LARGEST_JSON = 32 * 1024 * 1024  # a tokenizer's has some megabytes
@@ -72,6 +73,8 @@ def root_of(path: Path, saved: SavedAs) -> object:
         with reading(path) as opened:
             return _unpickled(Archive(opened, _size(opened)), "", saved, saved.path)
     root = dict[object, object]()
+    if (path / _TRAINERS).exists() and not (path / _ITS_LAST).exists():
+        raise BrokenFile(f"lacks {_ITS_LAST} and {CUT}")
     for file in files_below(path):
         name = file.relative_to(path).as_posix()
         with _named(name):
@@ -142,7 +145,7 @@ def _size(opened: IO[bytes]) -> int:
 
 def _is_read(file: Path) -> bool:
     """Whether what a file holds counts; the bytes of the others are only compared."""
-    if file.name in _NOT_LOADED or file.suffix not in (*_TORCH, ".safetensors", ".json"):
+    if file.name == _TRAINERS or file.suffix not in (*_TORCH, ".safetensors", ".json"):
         return False
     if file.suffix not in _TORCH:
         return True
