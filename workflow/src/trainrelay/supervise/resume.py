@@ -90,6 +90,24 @@ def set_aside(path: Path) -> str:
     return f"renamed {printable(str(path))} to {printable(aside.name)}: it is not resumed from"
 
 
+def prepared(job: StageJob, point: ResumePoint | None) -> list[str]:
+    """Makes the work dir what its trainer can resume in, and save to; what was done."""
+    if point is None or (job.trainer.takes_checkpoint and not job.trainer.saves_folders):
+        return []
+    return _folders_aside(job, point) if job.trainer.takes_checkpoint else lay_out(job, point)
+
+
+def _folders_aside(job: StageJob, point: ResumePoint) -> list[str]:
+    """Renames what is behind the resume point: what is saved again does not mix with what a kill left, and
+    some trainers save to no folder that is there."""
+    folder = job.trainer.saves_in(job.work_dirs.current)
+    cut = [path for path, _ in job.unrecognised() if job.trainer.glance(path).cut_short]
+    numbered = [path for path in cut if any(map(str.isdecimal, path.name))]
+    later = [path for count, path in job.checkpoints() if count > (point.done or 0)]
+    behind = (path for path in dict.fromkeys((*later, *numbered)) if path.parent == folder)
+    return [set_aside(path) for path in behind if path != Path(point.path)]
+
+
 def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
     """Makes the resume point what a trainer finds that looks for its newest checkpoint itself; what was done.
 
