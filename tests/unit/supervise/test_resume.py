@@ -84,7 +84,8 @@ def test_a_script_that_looks_for_its_checkpoint_finds_the_one_to_resume_from(
 
 
 def test_folders_behind_the_resume_point_are_put_aside(tmp_path: Path, templates: Path) -> None:
-    """Nothing is saved into what a kill left; accelerate refuses to save to a folder that is there."""
+    """Nothing is saved into what a kill left; accelerate refuses to save to a folder that is there. Were it
+    beside them, the Trainer would count it by its name as the newest, and remove the valid one."""
     settings = ScriptSettings(command="x {entry}", checkpoints="checkpoint-{epoch}/")
     job = toy_job(tmp_path, templates, trainer=TRAINERS["script"].of(settings, "t.py"))
     work_dir = job.work_dirs.current
@@ -100,8 +101,10 @@ def test_folders_behind_the_resume_point_are_put_aside(tmp_path: Path, templates
     assert point
     assert point.path == str(work_dir / "checkpoint-2")
     assert len(prepared(job, point)) == 2
-    left = {"checkpoint-1", "checkpoint-2", "checkpoint-3.damaged", "checkpoint-4.damaged", "other-5"}
+    left = {"checkpoint-1", "checkpoint-2", "other-5", "trainrelay.damaged"}
     assert {path.name for path in work_dir.iterdir()} == left
+    aside = {path.name for path in (work_dir / "trainrelay.damaged").iterdir()}
+    assert aside == {"checkpoint-3.damaged", "checkpoint-4.damaged"}
     assert prepared(job, point) == prepared(job, None) == []
 
 

@@ -104,7 +104,7 @@ def _open(
         record = record.model_copy(update={"probes": tuple(probes), "resumed_step": step})
         around.lease.guard()
         if first := job.dirs().in_first_save(job.trainer):
-            shown.note(set_aside(first))
+            shown.note(set_aside(job, first))
         for sentence in prepared(job, point):
             shown.note(sentence)
         try:

@@ -22,6 +22,7 @@ from trainrelay.training.work_dir_problems import given_up, gone
 
 _MOST = 3  # files, and lines of each kind: enough to recognise them, and one sentence
 _ALONE = "holds weights without an epoch or an optimizer"
+_DAMAGED = "trainrelay.damaged"  # in a work dir, of folders
 _LINE_CHARS = 120  # about a terminal's line
 _HEAD_BYTES = 256 * 1024  # of the log: thousands of lines
 _BANNER = re.compile(r"torch[./]distributed[./]run|^\*+$|^Setting OMP_NUM_THREADS")  # torch's own first lines
@@ -83,11 +84,18 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     return point, [*skipped, *damaged]
 
 
-def set_aside(path: Path) -> str:
-    """Renames what the trainer would choose, choke on or write over; what was done."""
-    with written_or_explained(aside := unused(path, "damaged")):
+def set_aside(job: StageJob, path: Path) -> str:
+    """Renames what the trainer would choose, choke on or write over; what was done.
+
+    A folder leaves those of the others: trainers that keep their newest few count it and remove a valid one.
+    """
+    home = next((one for one in job.work_dirs.all if one in path.parents), path.parent)
+    beside = home / _DAMAGED / path.name if path.is_dir() else path
+    make_folder(beside.parent)
+    with written_or_explained(aside := unused(beside, "damaged")):
         path.rename(aside)
-    return f"renamed {printable(str(path))} to {printable(aside.name)}: it is not resumed from"
+    to = printable(str(aside.relative_to(path.parent if aside.parent == path.parent else home)))
+    return f"renamed {printable(str(path))} to {to}: it is not resumed from"
 
 
 def prepared(job: StageJob, point: ResumePoint | None) -> list[str]:
@@ -105,7 +113,7 @@ def _folders_aside(job: StageJob, point: ResumePoint) -> list[str]:
     numbered = [path for path in cut if any(map(str.isdecimal, path.name))]
     later = [path for count, path in job.checkpoints() if count > (point.done or 0)]
     behind = (path for path in dict.fromkeys((*later, *numbered)) if path.parent == folder)
-    return [set_aside(path) for path in behind if path != Path(point.path)]
+    return [set_aside(job, path) for path in behind if path != Path(point.path)]
 
 
 def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
@@ -121,7 +129,7 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
     done = []
     for path in dict.fromkeys((*later, *torn)):
         if path.parent == folder and path != source:
-            done.append(set_aside(path))
+            done.append(set_aside(job, path))
     if (target := folder / source.name) != source and not target.exists():
         saved_ns = source.stat().st_mtime_ns
         make_folder(folder)
