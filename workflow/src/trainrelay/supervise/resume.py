@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainrelay.checkpoint import stamp_of
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
@@ -104,7 +105,7 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
         if path.parent == folder and path != source:
             done.append(set_aside(path))
     if (target := folder / source.name) != source and not target.exists():
-        saved_ns = source.stat().st_mtime_ns
+        saved_ns = stamp_of(source)[2]
         make_folder(folder)
         copy_durably(source, target)
         os.utime(target, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.checkpoint import glance, newest_valid
+from trainrelay.checkpoint import newest_valid, stamp_of
 from trainrelay.config import StagePaths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
@@ -56,12 +56,18 @@ class WorkDirs:
         saved within the next. While it is not known how they count, that may be as new as one that says less.
         """
 
+        first = self.in_first_save(trainer)
+
         def order(found: tuple[int, Path]) -> tuple[int, bool]:
             within = self.within(found[1]) is not None
             return (within and self.bases.saved is None) - found[0], within
 
         return sorted(
-            (found for found in self._counted(trainer) if not self._not_saved_here(*found, trainer.unit)),
+            (
+                found
+                for found in self._counted(trainer)
+                if found[1] != first and not self._not_saved_here(*found, trainer.unit)
+            ),
             key=order,
         )
 
@@ -73,8 +79,8 @@ class WorkDirs:
         held: dict[int, Path] = {}
         for epoch, path in [*self.checkpoints(trainer), *self._saying(trainer.best_copies, trainer.unit)]:
             last = trained_last(self.attempts, epoch)
-            with suppress(OSError):
-                older = last is not None and path.stat().st_mtime < last.started_s
+            with suppress(OSError, UserError):
+                older = last is not None and stamp_of(path)[2] < last.started_s * 1e9
                 if (
                     not older
                     and self.within(path) is None
@@ -93,8 +99,8 @@ class WorkDirs:
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
-        with suppress(OSError):
-            saved_ns = path.stat().st_mtime_ns
+        with suppress(OSError, UserError):
+            saved_ns = stamp_of(path)[2]
             return next((one.within[saved_ns] for one in self.attempts if saved_ns in one.within), None)
         return None
 
@@ -115,18 +121,23 @@ class WorkDirs:
         return [one for one in found if one[0] != first]
 
     def in_first_save(self, trainer: Trainer) -> Path | None:
-        """The only file of a training that was stopped within its first save: nothing can be read of it.
+        """The only checkpoint of a training that was stopped within its first save: nothing can be read of it,
+        or, of a folder, no optimizer is there and nothing was printed since.
 
-        After more than an epoch it may have been saved over; what was written since is not the trainer's.
+        After more than an epoch it may have been saved over, unless its name tells which it is; what was
+        written since is not the trainer's.
         """
-        if not all(one.exit_status and one.printed == 1 and not one.newest_saved for one in self.attempts):
+        if not all(one.exit_status and one.printed and not one.newest_saved for one in self.attempts):
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
         there = [path for folder in folders for path in trainer.saved(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
-        seen, over_s = glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
-        return there[0] if seen.cut_short and seen.stamp[2] <= (over_s + _SKEW_S) * 1e9 else None
+        seen, over_s = trainer.glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
+        torn = seen.cut_short or (trainer.saves_folders and not seen.problem and not seen.shapes)
+        least = max(1, trainer.saved_as(there[0]).named or 1)
+        further = any((one.printed or 0) > least for one in self.attempts)
+        return there[0] if torn and not further and seen.stamp[2] <= (over_s + _SKEW_S) * 1e9 else None
 
     def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.
@@ -163,8 +174,8 @@ class WorkDirs:
     def is_from_before(self, path: Path) -> bool:
         """Older than the first attempt, and than owner.json, which has the file server's time."""
         try:
-            saved_s = path.stat().st_mtime
-        except OSError:
+            saved_s = stamp_of(path)[2] / 1e9
+        except (OSError, UserError):
             return False
         try:
             home = next((folder for folder in self.all if folder in path.parents), path.parent)
