@@ -23,6 +23,7 @@ from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
 
 _SKEW_S = 60.0  # by which the clock of a file server may be behind; with NTP it is less than a second
+_PAUSE_S = 600.0  # between two files of one save: what ranks hold is gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +123,24 @@ class WorkDirs:
 
     def in_first_save(self, trainer: Trainer) -> Path | None:
         """The only checkpoint of a training that was stopped within its first save: nothing can be read of it,
-        or, of a folder, no optimizer is there and nothing was printed since.
+        or it is a folder without an optimizer and nothing was printed since.
 
         After more than an epoch it may have been saved over, unless its name tells which it is; what was
         written since is not the trainer's.
         """
-        if not all(one.exit_status and one.printed and not one.newest_saved for one in self.attempts):
+        ended = all(one.exit_status and one.printed and not one.newest_saved for one in self.attempts)
+        if not self.attempts or not ended:
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
         there = [path for folder in folders for path in trainer.saved(folder)]
-        if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
+        if len(there) != 1 or self.is_from_before(there[0]):
             return None
-        seen, over_s = trainer.glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
-        torn = seen.cut_short or (trainer.saves_folders and not seen.problem and not seen.shapes)
-        least = max(1, trainer.saved_as(there[0]).named or 1)
-        further = any((one.printed or 0) > least for one in self.attempts)
-        return there[0] if torn and not further and seen.stamp[2] <= (over_s + _SKEW_S) * 1e9 else None
+        seen, named = trainer.glance(there[0]), trainer.saved_as(there[0]).named
+        saved_s, over_s = seen.stamp[2] / 1e9, max(one.ended_s or 0.0 for one in self.attempts)
+        in_part = trainer.saves_folders and not seen.problem and not seen.shapes
+        torn = seen.cut_short or (in_part and over_s < saved_s + _PAUSE_S)
+        further = any((one.printed or 0) > max(1, named or 1) for one in self.attempts)
+        return there[0] if torn and not further and saved_s <= over_s + _SKEW_S else None
 
     def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.
