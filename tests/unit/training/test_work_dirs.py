@@ -138,7 +138,13 @@ class TestClocks:
 
 @pytest.mark.parametrize(
     ("printed", "since_s", "exit_status", "begins_again"),
-    [(10, 5, 137, True), (11, 5, 137, False), (10, 3600, 137, False), (10, 5, 0, False), (None, 5, 137, False)],
+    [
+        (10, 5, 137, True),
+        (11, 5, 137, False),
+        (10, 3600, 137, False),
+        (10, 5, 0, False),
+        (None, 5, 137, False),
+    ],
 )
 def test_a_first_folder_without_an_optimizer_is_resumed_from_only_if_its_save_ended(
     tmp_path: Path, printed: int | None, since_s: float, exit_status: int, begins_again: bool

@@ -81,7 +81,9 @@ def examine(
         contents = _contents(path, saved)
         if saved.unit == "iteration":
             contents = replace(contents, number=None, iteration=contents.number)
-        inspection = _examined(path, digest, contents, epoch_base, saved, first)
+        elif contents.number is not None:
+            contents = replace(contents, number=contents.number + epoch_base)
+        inspection = _examined(path, digest, contents, saved, first)
         if stamp_of(path) != before:
             raise BrokenFile("changed while it was read")
     return inspection
@@ -140,14 +142,14 @@ def _glanced(path: Path, stamp: Stamp, saved: SavedAs) -> Glance:
 
 
 def _examined(
-    path: Path, digest: FileDigest, contents: Contents, epoch_base: int, saved: SavedAs, first: Path | None
+    path: Path, digest: FileDigest, contents: Contents, saved: SavedAs, first: Path | None
 ) -> Inspection:
     bad = bad_spans(path, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
     diverged, constant = _judged(contents, bad, first, saved)
     diverged = diverged or contents.bad_weight
     facts = CheckpointFacts(
         file=digest,
-        epoch=None if contents.number is None else contents.number + epoch_base,
+        epoch=contents.number,
         iteration=contents.iteration,
         tensors=sum(1 for _ in _tensors(contents.model)),
         parameters=sum(tensor.numel for tensor in _tensors(contents.model)),

@@ -65,8 +65,7 @@ Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Inode, bytes and mtime in ns, of a folder with all its files', the latest: they may be written over
-    in their places. OSError or UserError."""
+    """Inode, bytes and mtime in ns, of a folder that of the newest file, too. OSError or UserError."""
     found = path.stat()
     if not S_ISDIR(found.st_mode):
         return found.st_ino, found.st_size, found.st_mtime_ns
@@ -161,7 +160,7 @@ def _is_read(file: Path) -> bool:
 
 def _refuse_lost_shards(files: Iterable[Path]) -> None:
     found = ((one, _SHARD.search(one.name)) for one in files if one.suffix in (*_TORCH, ".safetensors"))
-    shards = Counter((one.parent, _SHARD.sub(" ", one.name), int(of[1])) for one, of in found if of)
+    shards = Counter((one.parent, _SHARD.sub("", one.name), int(of[1])) for one, of in found if of)
     for (_, name, total), there in shards.items():
         if there < total:
             raise BrokenFile(f"holds {there} of {total} parts of {shown(name)} and {CUT}")

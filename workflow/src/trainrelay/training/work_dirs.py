@@ -57,18 +57,12 @@ class WorkDirs:
         saved within the next. While it is not known how they count, that may be as new as one that says less.
         """
 
-        first = self.in_first_save(trainer)
-
         def order(found: tuple[int, Path]) -> tuple[int, bool]:
             within = self.within(found[1]) is not None
             return (within and self.bases.saved is None) - found[0], within
 
         return sorted(
-            (
-                found
-                for found in self._counted(trainer)
-                if found[1] != first and not self._not_saved_here(*found, trainer.unit)
-            ),
+            (found for found in self._counted(trainer) if not self._not_saved_here(*found, trainer.unit)),
             key=order,
         )
 
@@ -82,11 +76,7 @@ class WorkDirs:
             last = trained_last(self.attempts, epoch)
             with suppress(OSError, UserError):
                 older = last is not None and stamp_of(path)[2] < last.started_s * 1e9
-                if (
-                    not older
-                    and self.within(path) is None
-                    and not self._not_saved_here(epoch, path, trainer.unit)
-                ):
+                if not (older or self.within(path) or self._not_saved_here(epoch, path, trainer.unit)):
                     held.setdefault(epoch, path)
         return held
 
@@ -122,25 +112,25 @@ class WorkDirs:
         return [one for one in found if one[0] != first]
 
     def in_first_save(self, trainer: Trainer) -> Path | None:
-        """The only checkpoint of a training that was stopped within its first save: nothing can be read of it,
-        or it is a folder without an optimizer and nothing was printed since.
+        """The only checkpoint of a training that was stopped within its first save: nothing can be read of
+        it, or, of a folder, no optimizer is in it.
 
-        After more than an epoch it may have been saved over, unless its name tells which it is; what was
-        written since is not the trainer's.
+        After more than an epoch it may have been saved over, unless it is a folder whose name tells which;
+        what was written since is not the trainer's.
         """
-        ended = all(one.exit_status and one.printed and not one.newest_saved for one in self.attempts)
-        if not self.attempts or not ended:
+        if not all(one.exit_status and one.printed and not one.newest_saved for one in self.attempts):
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
         there = [path for folder in folders for path in trainer.saved(folder)]
-        if len(there) != 1 or self.is_from_before(there[0]):
+        if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
-        seen, named = trainer.glance(there[0]), trainer.saved_as(there[0]).named
-        saved_s, over_s = seen.stamp[2] / 1e9, max(one.ended_s or 0.0 for one in self.attempts)
-        in_part = trainer.saves_folders and not seen.problem and not seen.shapes
-        torn = seen.cut_short or (in_part and over_s < saved_s + _PAUSE_S)
-        further = any((one.printed or 0) > max(1, named or 1) for one in self.attempts)
-        return there[0] if torn and not further and saved_s <= over_s + _SKEW_S else None
+        seen, named = trainer.glance(there[0]), trainer.saves_folders and trainer.saved_as(there[0]).named
+        over_s = max(one.ended_s or 0.0 for one in self.attempts)
+        printed = max(one.printed or 0 for one in self.attempts)
+        waited_s = over_s - seen.stamp[2] / 1e9
+        in_part = trainer.saves_folders and not seen.problem and not seen.shapes and waited_s < _PAUSE_S
+        torn = (seen.cut_short or in_part) and printed <= max(1, named or 1)
+        return there[0] if torn and waited_s >= -_SKEW_S else None
 
     def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.
@@ -196,8 +186,10 @@ class WorkDirs:
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         """The epochs that a file holds: of one saved within an epoch, those before it, whatever it says."""
+        first = self.in_first_save(trainer)
         for epoch, path in self._saying(trainer.checkpoints, trainer.unit):
-            yield min(epoch, (self.within(path) or epoch + 1) - 1), path
+            if path != first:
+                yield min(epoch, (self.within(path) or epoch + 1) - 1), path
 
     def _saying(
         self, found_in: Callable[[Path, int], list[tuple[int, Path]]], unit: Unit
