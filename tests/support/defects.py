@@ -618,7 +618,7 @@ DEFECTS = (
         "an-old-copy-of-the-best",
         "A copy of the best is promoted although its epoch was trained again since.",
         f"{LIBRARY}/training/work_dirs.py",
-        "older = last is not None and path.stat().st_mtime < last.started_s",
+        "older = last is not None and stamp_of(path)[2] < last.started_s * 1e9",
         "older = False",
         "tests/unit/cli/test_promote_best.py"
         "::test_of_an_epoch_that_was_trained_twice_the_newest_row_and_weights_count",

@@ -101,7 +101,7 @@ IN_FOLDERS = (
         os.makedirs(folder := f"{args.out}/epoch_{epoch}", exist_ok=True)
         for name in PARTS:
             torch.save({**state, "config": Config()}[name], f"{folder}/{name}.pt")
-            if epoch == 1 and name == "model" and not os.path.exists(f"{args.out}/killed"):
+            if epoch == KILLED_IN and name == "model" and not os.path.exists(f"{args.out}/killed"):
                 open(f"{args.out}/killed", "w").close()
                 os.kill(os.getpid(), 9)
 """,
@@ -109,18 +109,21 @@ IN_FOLDERS = (
 )
 
 
+@pytest.mark.parametrize(("killed_in", "resumed_from"), [("1", 1), ("0", None)])
 def test_checkpoints_that_are_folders_with_an_object_of_its_own_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str, resumed_from: int | None
 ) -> None:
-    """Killed in the midst of the second one, resumed from the first, promoted to a folder; two stages."""
+    """Killed in the midst of the second one, resumed from the first (of the first one, begun again), promoted
+    to a folder; two stages."""
     monkeypatch.chdir(tmp_path)
     asked = {"checkpoints": "epoch_{epoch}/", "classes": ["__main__.Config"]}
-    data = config_of(tmp_path, changed(SCRIPT, *IN_FOLDERS), asked).model_dump(mode="json", by_alias=True)
+    source = changed(SCRIPT, *IN_FOLDERS).replace("KILLED_IN", killed_in)
+    data = config_of(tmp_path, source, asked).model_dump(mode="json", by_alias=True)
     for name, stage in data["runs"]["mine"]["stages"].items():
         stage["promotion"] = {"target": str(tmp_path / f"best-{name}")}
     config = parse(data)
     record = trained(config, "one")
-    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    assert attempts_of(config, "one") == [("killed", None), ("done", resumed_from)]
     assert record["source"]["epoch"] == 3
     files = {path.name for path in (tmp_path / "best-one").iterdir()}
     assert files == {"model.pt", "optimizer.pt", "epoch.pt", "config.pt"}

@@ -112,6 +112,14 @@ def test_the_first_folder_of_the_trainer_is_cut_short_until_it_has_what_is_saved
     assert glance(folder, named).problem is None
 
 
+def test_what_only_the_first_folder_has_beside_its_states_is_not_asked_of_the_others(tmp_path: Path) -> None:
+    older, newer = of_trainer(tmp_path, 10), of_trainer(tmp_path, 20)
+    (older / "README.md").write_text("once")
+    facts, skipped = newest_valid([(20, newer), (10, older)], saved_as=lambda _: BY_STEP)
+    assert facts
+    assert (facts.iteration, skipped) == (20, [])
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
 @pytest.mark.parametrize("left", [0, 60, -1])
 def test_a_file_that_is_cut_short_is_named(tmp_path: Path, file: str, left: int) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,98 @@ def test_scales_of_eight_bits_are_a_type_too(tmp_path: Path) -> None:
     for data, finite in ((b"\x7f\x80", True), (b"\x7f\xff", False)):
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(table)) + table + data)
         assert inspect(folder).finite is finite
+
+
+def shard(path: Path, value: float = 1.0) -> None:
+    """One tensor, as safetensors writes it."""
+    path.parent.mkdir(exist_ok=True)
+    table = b'{"layer.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}'
+    path.write_bytes(struct.pack("<Q", len(table)) + table + np.full((2, 2), value, "<f4").tobytes())
+
+
+def test_weights_in_a_folder_are_not_hidden_by_those_of_another_with_their_names(tmp_path: Path) -> None:
+    """As unet/ and unet_ema/ of diffusers."""
+    folder = folder_of(tmp_path / "c")
+    for name, value in (("unet", np.nan), ("unet_ema", 1.0)):
+        shard(folder / name / "diffusion_pytorch_model.safetensors", value)
+    assert inspect(folder).finite is False
+    state = {"model": {"layer.weight": torch.ones(2, 2)}, "optimizer": {"param_groups": [{}]}}
+    bad = {"model": {"layer.weight": torch.full((2, 2), torch.nan)}}
+    several = tmp_path / "several"
+    for name, saved in (("a", state), ("b", bad), ("c", state)):
+        (several / name).mkdir(parents=True)
+        torch.save(saved, several / name / "state.pt")
+    assert inspect(several).finite is False
+
+
+def test_a_part_of_the_weights_that_is_not_there_is_missed(tmp_path: Path) -> None:
+    """A kill between two of them, in a first save: no other checkpoint shows what belongs to one."""
+    folder = folder_of(tmp_path / "c")
+    (folder / "model.safetensors").unlink()
+    shard(folder / "model-00001-of-00003.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds 1 of 3 parts of model.safetensors and is cut short"):
+        inspect(folder)
+    assert glance(folder).cut_short
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "finished"),
+    [
+        (12, 0.96, 1),
+        (25, 2.0, 2),
+        (11, 0.88, 0),
+        (300, 24.0, 24),
+        (35, 2.8, 2),
+        (36, 2.88, 2),
+        (1200, 96.0, 100),
+    ],
+)
+def test_an_epoch_whose_last_batches_make_no_step_is_finished(
+    tmp_path: Path, step: int, epoch: float, finished: int
+) -> None:
+    """50 batches in steps of 4, as transformers before 4.46 counts them."""
+    all_ = {"max_steps": 1200, "num_train_epochs": 100}
+    facts = inspect(folder_of(tmp_path / "c", epoch=epoch, global_step=step, **all_))
+    assert facts.epoch == finished
+
+
+def test_what_counts_beside_the_states_of_generators_is_no_iteration(tmp_path: Path) -> None:
+    """accelerate's step is of the batches that it accumulates."""
+    folder = folder_of(tmp_path / "c")
+    (folder / "trainer_state.json").unlink()
+    torch.save({"step": 3, "torch_manual_seed": torch.get_rng_state()}, folder / "random_states_0.pkl")
+    assert glance(folder, sources.SavedAs("iteration")).number is None
+
+
+def test_what_was_promoted_stays_promoted_once_its_source_is_gone(tmp_path: Path) -> None:
+    source, target = folder_of(tmp_path / "c"), tmp_path / "best"
+    digest = sha256_of(source).sha256
+    for _ in range(2):
+        done = promote(source, target, expected_sha256=digest, overwrite=False, owned=(digest,))
+        assert done.sha256 == digest
+        shutil.rmtree(source, ignore_errors=True)
+
+
+def test_a_folder_that_is_written_over_in_its_place_is_as_new_as_its_files(tmp_path: Path) -> None:
+    """Its copies too: by that time an attempt's record knows it."""
+    folder = folder_of(tmp_path / "last")
+    os.utime(folder, (1, 1))
+    newest_ns = max(path.stat().st_mtime_ns for path in folder.iterdir())
+    files.copy_durably(folder, tmp_path / "copy")
+    os.utime(tmp_path / "copy", (1, 1))
+    assert {sources.stamp_of(one)[2] for one in (folder, tmp_path / "copy")} == {newest_ns}
+
+
+def test_constants_are_compared_with_the_first_one_also_where_both_hold_objects(tmp_path: Path) -> None:
+    state = {0: {"exp_avg": torch.ones(3)}, 1: {"exp_avg": torch.ones(2, 2)}}
+    for epoch in (1, 2):
+        model = {"bound": torch.tensor([1.0, torch.inf, epoch]), "layer.weight": torch.ones(2, 2)}
+        optimizer = {"state": state, "param_groups": [{"params": [0, 1]}]}
+        saved = {"model": model, "optimizer": optimizer, "epoch": epoch, "settings": Settings()}
+        torch.save(saved, tmp_path / f"{epoch}.pt")
+    saved_as = sources.SavedAs(classes=(f"{__name__}.Settings",))
+    assert inspect(tmp_path / "2.pt", first=tmp_path / "1.pt", saved=saved_as).constant_infinity == "bound"
+
+
+class Settings:
+    """A class of the trainer's."""

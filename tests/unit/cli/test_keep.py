@@ -232,6 +232,20 @@ def test_links_and_what_they_lead_to_stay_and_so_do_other_files(toy: ToyProject,
     assert (tmp_path / "hard.pth").stat().st_size > 0
 
 
+def test_what_a_link_or_the_config_names_within_a_folder_stays(
+    toy: ToyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a link beside the folder in which the checkpoints are."""
+    work_dir = toy.paths().work_dir
+    assert retention._is_named("c-3", 3, [f'"{work_dir}/c-3/model.pt"'])
+    assert not retention._is_named("c-3", 3, [f'"{work_dir}/c-30/model.pt", "{work_dir}/abc-3"'])
+    (work_dir / "latest.pth").symlink_to("epoch_2.pth")
+    known = facts(toy, keep={"last": 1})
+    assert [one for one in retention._records(known) if "epoch_2.pth" in one and one.startswith('"')]
+    monkeypatch.setattr(retention, "_folder", lambda _: work_dir / "weights")
+    assert [one for one in retention._records(known) if "epoch_2.pth" in one and one.startswith('"')]
+
+
 @pytest.mark.parametrize("name", ["net3d.pth", "my_copy_of_epoch_3.pth"])
 def test_a_name_that_is_not_of_a_series_stays(toy: ToyProject, name: str) -> None:
     """A number in it is not how the trainer numbers its files."""

@@ -333,6 +333,18 @@ def test_the_copy_is_of_the_newest_epoch_and_shares_nothing_with_the_file(bench:
     assert bench.kept == {"checkpoint.pth": 3}
 
 
+def test_a_look_that_could_not_list_the_work_dir_ends_no_copying(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file went away while it was listed, which is likelier the more of them a checkpoint has."""
+    bench.saved(1, "checkpoint.pth")
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint_keeper, "_files", lambda *_: {})
+        bench.keeper.look()
+    bench.saved(2, "checkpoint.pth")
+    assert bench.kept == {"checkpoint.pth": 2}
+
+
 def test_a_file_for_each_epoch_needs_no_copy(bench: Bench) -> None:
     """Also where the trainer writes its newest one under a second name, which is overwritten."""
     bench.saved(1, "checkpoint0000.pth")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from support.attempts import an_attempt
-from trainrelay.records import AttemptRecord, Takeover
+from trainrelay.records import AttemptRecord, EpochBases, Takeover
 from trainrelay.trainers import TRAINERS, ScriptSettings
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -152,3 +152,44 @@ class TestClocks:
 
     def test_a_file_from_before_is_known_by_either_clock(self, tmp_path: Path) -> None:
         assert not self.counted(tmp_path, self.NOW_S, self.NOW_S - self.HOUR_S, self.NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("printed", "since_s", "exit_status", "begins_again"),
+    [
+        (10, 5, 137, True),
+        (11, 5, 137, False),
+        (10, 3600, 137, False),
+        (10, 5, 0, False),
+        (None, 5, 137, False),
+    ],
+)
+def test_a_first_folder_without_an_optimizer_is_resumed_from_only_if_its_save_ended(
+    tmp_path: Path, printed: int | None, since_s: float, exit_status: int, begins_again: bool
+) -> None:
+    """That is known by what was printed after it, or by a pause; a script may need no optimizer."""
+    torch = pytest.importorskip("torch")
+    folder = tmp_path / "w/checkpoint-10"
+    folder.mkdir(parents=True)
+    torch.save({"layer.weight": torch.ones(2, 2)}, folder / "pytorch_model.bin")
+    script = ScriptSettings(command="{launcher} {entry}", checkpoints="checkpoint-{iter}/")
+    trainer, now_s = TRAINERS["script"].of(script, "t.py", 30), time.time()
+    times = {"started_s": now_s - 9, "ended_s": now_s + since_s}
+    run = an_attempt(1, epochs=None, iters=30, last_iteration=printed, exit_status=exit_status, **times)
+    dirs = WorkDirs(tmp_path / "w", attempts=(run,), bases=EpochBases(printed=0, saved=0))
+    assert dirs.in_first_save(trainer) == (folder if begins_again else None)
+    assert dirs.checkpoints(trainer) == ([] if begins_again else [(10, folder)])
+    assert bool(dirs.newest_valid(trainer)[0]) is not begins_again
+
+
+def test_weights_in_a_folder_that_was_written_over_are_of_the_later_attempt(tmp_path: Path) -> None:
+    """Files that are opened again leave their folder as old as it was."""
+    torch = pytest.importorskip("torch")
+    folder = tmp_path / "w/epoch_2"
+    folder.mkdir(parents=True)
+    torch.save({"layer.weight": torch.ones(2, 2)}, folder / "pytorch_model.bin")
+    os.utime(folder, (1, 1))
+    script = ScriptSettings(command="{launcher} {entry}", checkpoints="epoch_{epoch}/")
+    trained = an_attempt(1, last_epoch=3, started_s=time.time() - 60)
+    dirs = WorkDirs(tmp_path / "w", attempts=(trained,), bases=EpochBases(printed=0, saved=0))
+    assert dirs.of_weights(TRAINERS["script"].of(script, "t.py")) == {2: folder}

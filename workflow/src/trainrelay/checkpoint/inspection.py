@@ -83,7 +83,9 @@ def examine(
         contents = _contents(path, saved)
         if saved.unit == "iteration":
             contents = replace(contents, number=None, iteration=contents.number)
-        inspection = _examined(path, digest, contents, epoch_base, first)
+        elif contents.number is not None:
+            contents = replace(contents, number=contents.number + epoch_base)
+        inspection = _examined(path, digest, contents, saved, first)
         if stamp_of(path) != before:
             raise BrokenFile("changed while it was read")
     return inspection
@@ -146,14 +148,14 @@ def _glanced(path: Path, stamp: Stamp, saved: SavedAs) -> Glance:
 
 
 def _examined(
-    path: Path, digest: FileDigest, contents: Contents, epoch_base: int, first: Path | None
+    path: Path, digest: FileDigest, contents: Contents, saved: SavedAs, first: Path | None
 ) -> Inspection:
     bad = bad_spans(path, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
-    diverged, constant = _judged(contents, bad, first)
+    diverged, constant = _judged(contents, bad, first, saved)
     diverged = diverged or contents.bad_weight
     facts = CheckpointFacts(
         file=digest,
-        epoch=None if contents.number is None else contents.number + epoch_base,
+        epoch=contents.number,
         iteration=contents.iteration,
         tensors=sum(1 for _ in _tensors(contents.model)),
         parameters=sum(tensor.numel for tensor in _tensors(contents.model)),
@@ -165,7 +167,9 @@ def _examined(
     return Inspection(facts, contents.missing, state and shown(state))
 
 
-def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str | None, str | None]:
+def _judged(
+    contents: Contents, bad: BadSpans, first: Path | None, saved: SavedAs
+) -> tuple[str | None, str | None]:
     """The first weight that diverged, else the first whose values are constant, as in a mask.
 
     Those of a weight that no optimizer steps are, and those that the first checkpoint had in the same places.
@@ -174,7 +178,7 @@ def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str 
     """
     found = list(itertools.islice(_found(contents.weights, bad), _MOST_BAD))
     stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if found else None
-    earlier = _bad_in(first) if first and found else None
+    earlier = _bad_in(first, saved) if first and found else None
     unclear = ""
     for place, tensor, runs, has_nan in found:
         name, as_before = name_of(place), earlier is not None and earlier.get(name_of(place)) == runs
@@ -193,10 +197,10 @@ def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str 
     return (names[0], None) if len(found) == _MOST_BAD else (None, names[0] if names else None)
 
 
-def _bad_in(path: Path) -> dict[str, int] | None:
+def _bad_in(path: Path, saved: SavedAs) -> dict[str, int] | None:
     """Where weights of another checkpoint are not finite, as in `_found`; None if it cannot be read."""
     with suppress(BrokenFile, UnsafeFile, UserError, OSError):
-        weights = _contents(path, _BY_EPOCH).weights
+        weights = _contents(path, saved).weights
         found = itertools.islice(_found(weights, bad_spans(path, _tensors(weights))), _MOST_BAD)
         return {name_of(place): runs for place, _, runs, _ in found}
     return None

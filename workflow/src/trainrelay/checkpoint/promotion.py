@@ -43,7 +43,7 @@ def promote(
     if target is None:
         _refuse_no_source(source)
         return _checked(sha256_of(source), source, expected_sha256)
-    of_folder = source.is_dir()
+    of_folder = source.is_dir() or (target.is_dir() and not source.exists())  # gone since it was promoted
     there = check_target(
         target, expected_sha256=expected_sha256, overwrite=overwrite, owned=owned, folder=of_folder
     )

@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 _COUNTS = {"epoch", *ITERATIONS}
 _TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")
 _TRAINERS = "training_args.bin"  # the Trainer's own settings: saved, and read by no resume
-_ITS_LAST = "trainer_state.json"  # what it saves at the end, and resumes from no folder without
-_SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_]\d{1,9}$")
+_ITS_LAST = "trainer_state.json"  # what the Trainer saves at the end, and resumes from no folder without
+_SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_](\d{1,9})(?=\.|$)")
+_RANDOM = re.compile(r"random|rng")  # states of generators; accelerate's `step` beside them counts batches
 _MARK = "//"  # behind a file's name, before the keys of its storages
 _LARGEST_JSON = 32 * 1024 * 1024  # a tokenizer's has some megabytes
 _MOST_BYTES = 500_000_000  # of all that a folder's files say; about 300 for each tensor of each rank
@@ -65,13 +66,13 @@ Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Inode, bytes and mtime in ns: others where it, or a file of a folder's, was written again. OSError."""
+    """Inode, bytes and mtime in ns, of a folder that of the newest file, too. OSError or UserError."""
     found = path.stat()
     if not S_ISDIR(found.st_mode):
         return found.st_ino, found.st_size, found.st_mtime_ns
     files = [one.stat() for one in files_below(path)]
     inodes = hash((found.st_ino, *((one.st_ino, one.st_mtime_ns) for one in files)))
-    return inodes, sum(one.st_size for one in files), found.st_mtime_ns
+    return inodes, sum(one.st_size for one in files), max(one.st_mtime_ns for one in (found, *files))
 
 
 def root_of(path: Path, saved: SavedAs) -> object:
@@ -79,17 +80,18 @@ def root_of(path: Path, saved: SavedAs) -> object:
     if not path.is_dir():
         with reading(path) as opened:
             return _unpickled(Archive(opened, _size(opened)), "", saved, saved.path)
-    root, left = dict[object, object](), _MOST_BYTES
+    root, left, files = dict[object, object](), _MOST_BYTES, files_below(path)
     if (path / _TRAINERS).exists() and not (path / _ITS_LAST).exists():
         raise BrokenFile(f"lacks {_ITS_LAST} and {CUT}")
-    for file in files_below(path):
+    _refuse_lost_shards(files)
+    for file in files:
         name = file.relative_to(path).as_posix()
         with _named(name):
             said = _said_by(file, f"{name}{_MARK}", saved)
             left -= sum(100 + getsizeof(place[1]) + getsizeof(one) for place, one in nodes(said))
             if left < 0:
                 raise BrokenFile("holds, with those before it, more objects than any checkpoint does")
-            _add(root, _SHARD.sub("", file.name.partition(".")[0]), said)
+            _add(root, file.relative_to(path), said)
     if not root:
         raise BrokenFile(_nothing_read(path) if size_of(path) else EMPTY)
     return root
@@ -104,14 +106,21 @@ def _nothing_read(folder: Path) -> str:
     return f"is a folder without a file that is read (it has {has}; {read})"
 
 
+def is_ended(path: Path) -> bool:
+    """Whether a folder has what the Trainer saves last; of others nothing tells."""
+    return (path / _ITS_LAST).is_file()
+
+
 def lacking(path: Path, first: Path | None) -> str | None:
-    """The first file of a folder's that the oldest of its training has; numbers do not count, as of ranks."""
+    """The first file with states that the oldest folder of a training has and this one lacks; numbers do not
+    count, as of ranks."""
     if first is None or not (path.is_dir() and first.is_dir()):
         return None
     here, there = (
         {re.sub(r"[-_.]?\d+", "", file.relative_to(one).as_posix()): file for file in files_below(one)}
         for one in (path, first)
     )
+    there = {name: file for name, file in there.items() if file.suffix in (*_TORCH, ".safetensors")}
     return next((str(there[name].relative_to(first)) for name in sorted(there.keys() - here.keys())), None)
 
 
@@ -168,6 +177,14 @@ def _is_read(file: Path) -> bool:
         return opened.read(2) in (b"PK", b"")
 
 
+def _refuse_lost_shards(files: Iterable[Path]) -> None:
+    found = ((one, _SHARD.search(one.name)) for one in files if one.suffix in (*_TORCH, ".safetensors"))
+    shards = Counter((one.parent, _SHARD.sub("", one.name), int(of[1])) for one, of in found if of)
+    for (_, name, total), there in shards.items():
+        if there < total:
+            raise BrokenFile(f"holds {there} of {total} parts of {shown(name)} and {CUT}")
+
+
 def _said_by(file: Path, mark: str, saved: SavedAs) -> object:
     if not _is_read(file):
         if file.suffix in _TORCH and file.name != _TRAINERS:
@@ -206,7 +223,8 @@ def _marked(file: SafeTensors, mark: str) -> dict[object, object]:
 
 def _counts_of(file: Path) -> dict[object, object]:
     """The plain values at the top of a JSON file. Of the Trainer's state, whose epoch is a fraction, the
-    epochs that are finished; all of them, once its last step is done."""
+    epochs that are finished; all of them, once its last step is done. Earlier versions count an epoch only to
+    its last step, so less than one step is left of it."""
     try:
         said = json.loads(content(file)) if file.stat().st_size < _LARGEST_JSON else {}  # also with NaN
     except (ValueError, RecursionError):
@@ -215,25 +233,33 @@ def _counts_of(file: Path) -> dict[object, object]:
     plain: dict[object, object] = {key: one for key, one in top if isinstance(one, int | float | str)}
     if isinstance(epoch := plain.get("epoch"), float) and 0 <= epoch < 2**31:
         done, most, all_ = (plain.get(key) for key in ("global_step", "max_steps", "num_train_epochs"))
-        over = isinstance(done, int) and isinstance(most, int) and 0 < most <= done
-        plain["epoch"] = FinishedEpochs(all_ if over and isinstance(all_, int) else epoch)
+        if isinstance(done, int) and isinstance(most, int) and type(all_) is int and most > 0:
+            epoch = all_ if done >= most else min(done * all_ // most, int(epoch + all_ / most))
+        plain["epoch"] = FinishedEpochs(epoch)
     return plain
 
 
-def _add(root: dict[object, object], stem: str, said: object) -> None:
-    """A file's content under its name; the keys of what is a checkpoint, or counts, beside them."""
+def _add(root: dict[object, object], file: Path, said: object) -> None:
+    """A file's content under its name, with its folder's where another has the same keys; the keys of what
+    is a checkpoint, or counts, beside them."""
     if said is None:
         return
+    stem, counts = _SHARD.sub("", file.name).partition(".")[0], not _RANDOM.search(file.name)
     own = said.items() if isinstance(said, dict) else ()
     whole = any(key in PARTS and isinstance(value, dict) and value for key, value in own)
     for key, value in own:
-        if (whole or (key in _COUNTS and not isinstance(value, Tensor))) and root.get(key) is None:
+        if (whole or (counts and key in _COUNTS and not isinstance(value, Tensor))) and root.get(key) is None:
             root[key] = value
         elif whole:
-            root[f"{stem}.{key}"] = value
+            root[f"{file}.{key}"] = value
+    if whole:
+        return
     there = root.get(stem)
-    if not whole:
-        root[stem] = {**there, **said} if isinstance(there, dict) and isinstance(said, dict) else said
+    if isinstance(there, dict) and isinstance(said, dict) and there.keys().isdisjoint(said):
+        said = {**there, **said}
+    elif there is not None:
+        stem = str(file)
+    root[stem] = said
 
 
 # ---------------------------------------------------------------------- a file of torch.save

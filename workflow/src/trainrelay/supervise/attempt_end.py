@@ -61,7 +61,8 @@ def judge_end(
             local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,
         )
     )
-    saved = max((epoch for epoch, _ in job.checkpoints(record)), default=None)
+    over = record.model_copy(update={"exit_status": status, "ended_s": time.time()})
+    saved = max((epoch for epoch, _ in job.checkpoints(over)), default=None)
     return close_record(
         record,
         end,

@@ -182,7 +182,8 @@ class CheckpointKeeper(threading.Thread):
             return
         # A training that began again does not cost the copy.
         least = max((saved for saved, _ in trainer.checkpoints(dirs.kept)), default=0)
-        if epoch >= least and self._before.get(path.name) != self._seen.get(path.name):
+        seen = self._seen.get(path.name)  # None: it came since
+        if seen and epoch >= least and self._before.get(path.name) != seen:
             self._keep(epoch, path, trainer.saves_in(dirs.kept) / path.name)
 
     def _keep(self, epoch: int, path: Path, target: Path) -> None:

@@ -202,11 +202,8 @@ class TrainerMonitor:
         """Whether a checkpoint grew, which is looked for as long as no line shows progress."""
         if self.last_step is not None or now_s < self._next_s:
             return False
-        before, self._files, self._next_s = (
-            self._files,
-            _sizes(self.trainer, self.work_dir),
-            now_s + SAVES_EVERY_S,
-        )
+        before, self._next_s = self._files, now_s + SAVES_EVERY_S
+        self._files = _sizes(self.trainer, self.work_dir)
         return before is not None and not self._files <= before
 
     def _say_slow(self) -> None:

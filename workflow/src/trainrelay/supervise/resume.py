@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import how_to_allow
+from trainrelay.checkpoint import how_to_allow, stamp_of
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
@@ -131,7 +131,7 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
         if path.parent == folder and path != source:
             done.append(set_aside(job, path))
     if (target := folder / source.name) != source and not target.exists():
-        saved_ns = source.stat().st_mtime_ns
+        saved_ns = stamp_of(source)[2]
         make_folder(folder)
         copy_durably(source, target)
         os.utime(target, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file

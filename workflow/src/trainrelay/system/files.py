@@ -107,6 +107,7 @@ def _copy_folder(
                 with reading(file) as reader, copy.open("xb") as writer:
                     digests[str(copy.relative_to(aside))] = _hash(copy, _copied(file, reader, writer))
                     sync(writer)
+                os.utime(copy, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
             for folder in sorted({copy.parent for copy in files_below(aside)}, reverse=True):
                 sync_folder(folder)
             digest = _digest_of_folder(target, digests)

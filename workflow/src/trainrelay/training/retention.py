@@ -170,15 +170,17 @@ def _records(facts: Facts) -> list[str]:
     begun = [read_record(of.identity, Identity) for of in stages if of.identity != own]
     noted = read_record(facts.paths.promoted, Promotions)
     records = [*facts.attempts, facts.train, facts.accepted, facts.promoted, noted, *begun]
-    links = (os.path.realpath(one) for one in inside(_folder(facts)) if one.is_symlink())
+    there = (*inside(facts.work_dirs.current), *inside(_folder(facts)))
+    links = (os.path.realpath(one) for one in there if one.is_symlink())
     # A command may name another folder's file of that name.
     said = [one.model_dump_json(exclude={"argv"}) for one in records if one]
     return [*said, config.model_dump_json(), *(json.dumps(one, ensure_ascii=False) for one in links)]
 
 
 def _is_named(name: str, count: int, records: Sequence[str]) -> bool:
-    """Whether a path in them ends with this name, or it is the best or a runner-up."""
-    says = (f"/{json.dumps(name, ensure_ascii=False)[1:]}", f'"done":{count},"value":')
+    """Whether a path in them ends with this name, or leads into it, or it is the best or a runner-up."""
+    told = f"/{json.dumps(name, ensure_ascii=False)[1:-1]}"
+    says = (f'{told}"', f"{told}/", f'"done":{count},"value":')
     return any(one in text for text in records for one in says)
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from trainrelay.checkpoint import stamp_of
 from trainrelay.config import StagePaths
-from trainrelay.errors import RecordError
+from trainrelay.errors import RecordError, UserError
 from trainrelay.records import (
     KEYS,
     Acceptance,
@@ -123,8 +124,8 @@ class Facts:
         attempt = self.attempts[-1]
         saved_s = [attempt.started_s, *(one.manifest.saved_s for one in self.steps)]
         for _, path in self.checkpoints[:1]:
-            with suppress(OSError):
-                saved_s.append(path.stat().st_mtime)
+            with suppress(OSError, UserError):
+                saved_s.append(stamp_of(path)[2] / 1e9)
         lost_s = max(0.0, now_s - max(saved_s))  # by several clocks
         lost = f"{lost_s:.0f} s" if lost_s < 60 else f"{lost_s / 60:.0f} min"
         what = "GPU" if self.at.trainer_settings.device == "cuda" else "process"

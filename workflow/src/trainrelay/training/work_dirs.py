@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.checkpoint import glance, newest_valid
+from trainrelay.checkpoint import is_ended, newest_valid, stamp_of
 from trainrelay.config import StagePaths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
@@ -23,6 +23,7 @@ from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
 
 _SKEW_S = 60.0  # by which the clock of a file server may be behind; with NTP it is less than a second
+_PAUSE_S = 600.0  # between two files of one save: what ranks hold is gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,9 @@ class WorkDirs:
         held: dict[int, Path] = {}
         for epoch, path in [*self.checkpoints(trainer), *self._saying(trainer.best_copies, trainer.unit)]:
             last = trained_last(self.attempts, epoch)
-            with suppress(OSError):
-                older = last is not None and path.stat().st_mtime < last.started_s
-                if (
-                    not older
-                    and self.within(path) is None
-                    and not self._not_saved_here(epoch, path, trainer.unit)
-                ):
+            with suppress(OSError, UserError):
+                older = last is not None and stamp_of(path)[2] < last.started_s * 1e9
+                if not (older or self.within(path) or self._not_saved_here(epoch, path, trainer.unit)):
                     held.setdefault(epoch, path)
         return held
 
@@ -93,8 +90,8 @@ class WorkDirs:
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
-        with suppress(OSError):
-            saved_ns = path.stat().st_mtime_ns
+        with suppress(OSError, UserError):
+            saved_ns = stamp_of(path)[2]
             return next((one.within[saved_ns] for one in self.attempts if saved_ns in one.within), None)
         return None
 
@@ -115,7 +112,8 @@ class WorkDirs:
         return [one for one in found if one[0] != first]
 
     def in_first_save(self, trainer: Trainer) -> Path | None:
-        """The only file of a training that was stopped within its first save: nothing can be read of it.
+        """The only checkpoint of a training that was stopped within its first save: nothing can be read of
+        it, or, of a folder, no optimizer is in it.
 
         After more than an epoch it may have been saved over, but not a folder with a number in its name;
         what was written since is not the trainer's.
@@ -126,11 +124,14 @@ class WorkDirs:
         there = [path for folder in folders for path in trainer.saved(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
+        seen, named = trainer.glance(there[0]), trainer.saves_folders and trainer.saved_as(there[0]).named
         numbered = trainer.saves_folders and any(map(str.isdecimal, there[0].name))
-        if not (numbered or all(one.printed == 1 for one in self.attempts)):
-            return None
-        seen, over_s = glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
-        return there[0] if seen.cut_short and seen.stamp[2] <= (over_s + _SKEW_S) * 1e9 else None
+        over_s = max(one.ended_s or 0.0 for one in self.attempts)
+        first = all(one.printed and one.printed <= max(1, named or 1) for one in self.attempts)
+        waited_s = over_s - seen.stamp[2] / 1e9
+        in_part = trainer.saves_folders and not (seen.problem or seen.shapes or is_ended(there[0]))
+        torn = (seen.cut_short and (first or numbered)) or (in_part and first and waited_s < _PAUSE_S)
+        return there[0] if torn and waited_s >= -_SKEW_S else None
 
     def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.
@@ -167,8 +168,8 @@ class WorkDirs:
     def is_from_before(self, path: Path) -> bool:
         """Older than the first attempt, and than owner.json, which has the file server's time."""
         try:
-            saved_s = path.stat().st_mtime
-        except OSError:
+            saved_s = stamp_of(path)[2] / 1e9
+        except (OSError, UserError):
             return False
         try:
             home = next((folder for folder in self.all if folder in path.parents), path.parent)
@@ -186,8 +187,10 @@ class WorkDirs:
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         """The epochs that a file holds: of one saved within an epoch, those before it, whatever it says."""
+        first = self.in_first_save(trainer)
         for epoch, path in self._saying(trainer.checkpoints, trainer.unit):
-            yield min(epoch, (self.within(path) or epoch + 1) - 1), path
+            if path != first:
+                yield min(epoch, (self.within(path) or epoch + 1) - 1), path
 
     def _saying(
         self, found_in: Callable[[Path, int], list[tuple[int, Path]]], unit: Unit
