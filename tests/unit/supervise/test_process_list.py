@@ -13,7 +13,7 @@ import pytest
 from support.attempts import an_attempt
 from trainrelay.errors import Fenced
 from trainrelay.records import Processes
-from trainrelay.supervise import process_list
+from trainrelay.supervise import process_list, recover
 from trainrelay.supervise.process_list import ProcessList
 from trainrelay.system.alive import here, stat, written_to
 from trainrelay.system.files import write_json
@@ -117,3 +117,17 @@ def test_a_log_that_is_written_is_found_also_where_no_record_tells_of_its_attemp
     with log.open("wb"):
         assert held_open(stage) == (log if written_to(log) else None)
     assert held_open(stage) is None
+
+
+@pytest.mark.process
+def test_what_is_being_killed_and_only_holds_its_log_is_waited_for(folder: Path) -> None:
+    """Its memory is taken first, and with it all that tells whose it was."""
+    log, said = folder / "trainer.log", list[str]()
+    for name in (PROCESSES, "attempt.json"):
+        (folder / name).write_bytes(b"")
+    with log.open("wb") as file, subprocess.Popen(["sleep", "1"], stdout=file) as ending:
+        file.close()
+        local = written_to(log)
+        recover.wait_for_killed(folder.parents[1], said.append, lambda: False)
+        assert ending.poll() == 0 or not local
+    assert said == ([f"waiting for what still writes {log} of an earlier attempt to end"] if local else [])
