@@ -470,3 +470,29 @@ def test_bars_of_a_start_know_nothing_of_those_before_it(tmp_path: Path) -> None
     log = log_of(tmp_path, start, start)
     assert (log.restarts, of_phase(log, "val")) == (1, [(1, 0, 0.75), (2, 0, 0.5), (3, 0, 0.25)])
     assert "Inf" not in analyze(log).verdict.reason.replace("NaN/Inf", "")
+
+
+def test_summaries_of_a_line_have_their_number_of_epochs_and_what_follows_them(tmp_path: Path) -> None:
+    lines = (
+        f"{line}"
+        for epoch in (1, 2, 3)
+        for line in (f"Epoch {epoch}/3 - Train Loss: 0.5", f"Epoch {epoch}: Val acc is {90 + epoch}%")
+    )
+    log = log_of(tmp_path, *lines)
+    assert [(row.phase, row.epoch, dict(row.values)) for row in log.rows][-2:] == [
+        ("train", 3, {"loss": 0.5}),
+        ("val", 3, {"acc": 93.0}),
+    ]
+    assert analyze(log).progress.finished
+
+
+def test_the_last_of_epochs_that_are_only_summed_up_is_finished(tmp_path: Path) -> None:
+    lines = [f"Epoch {epoch}/3 loss=0.5" for epoch in (1, 2, 3)]
+    assert analyze(log_of(tmp_path, *lines)).progress.finished
+    assert not analyze(log_of(tmp_path, *lines[:2])).progress.finished
+
+
+def test_a_start_from_zero_shows_in_its_first_line(tmp_path: Path) -> None:
+    lines = [f"Epoch[{epoch}] Batch [{at}] loss=0.5" for epoch in range(9) for at in (20, 40)]
+    log = log_of(tmp_path, *lines, "Epoch[0] Batch [20] loss=0.75")
+    assert (log.segments, analyze(log).progress.epoch) == (2, 1)

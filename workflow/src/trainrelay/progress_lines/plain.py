@@ -7,19 +7,24 @@ from collections.abc import Mapping
 from typing import Literal
 
 from trainrelay.progress_lines.bars import is_bar
-from trainrelay.progress_lines.names import EVALUATED, NUMBER, is_known, trained_and_evaluated
+from trainrelay.progress_lines.names import EVALUATED, NUMBER, is_known, is_of_phase, trained_and_evaluated
 from trainrelay.progress_lines.places import Parts, parts_of
 
 _DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
 _IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
 _UNQUOTED = str.maketrans("{}", "  ", "\"'")
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
+# `Epoch 3, global step 400: 'val/acc' reached 0.5 (best 0.5), saving ..`, or `was not in top 1`
+_CHECKED = re.compile(
+    r".{0,200}?Epoch (\d{1,9}), global step (\d{1,9}): '?([\w/.-]{1,80})'? "
+    rf"(?:reached ({NUMBER})|was not in)"
+)
 EPOCHS = {"epoch", "epochs"}
 _MEASURE = re.compile(r"psnr|ssim|dice|mAP|mIoU", re.IGNORECASE)
 _EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{EVALUATED}", re.IGNORECASE)
 _ASIDE = re.compile(
     r"(?i)\b(?:resum|continu|load|restor|initiali|sav(?:e|ing(?! dict))|improve|checkpoint|snapshot)\w{0,9}"
-    r"|[A-Za-z_]\("
+    r"|[a-z_](?<!val)\("
 )
 _RESUMED = re.compile(r"\b(?:resum|restor|reload)(?:ed|ing)\b|\bloaded\b", re.IGNORECASE)
 # Before a place: that it is another's, or what may be without a sign between.
@@ -62,8 +67,8 @@ class PlainLines:
 
     def said(self, line: str, newest: int | None, iters: int | None) -> Mapping[str, object]:
         """Names and values. `newest`: epoch or, where these count, iteration; `iters` as LineReader's."""
-        if "max_epochs=" in line and (reached := _REACHED.search(line)):
-            return {"epochs": reached[1]}
+        if lightning := _of_lightning(line) if iters is None else {}:
+            return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
         line = _IS.sub(r"\1:", line) if " is " in line else line
         found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
@@ -96,11 +101,13 @@ class PlainLines:
                 return {}
             numbers = pairs | (found.means if of else {})
             trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
-            said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
+            said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items() if name != "lr"}
             place = {} if of else place
         elif iters and ("epoch" in place or 0 < int(place.get("iters") or 0) < iters):
             return {}  # of an epoch, perhaps
         placed = evaluates or {"epoch", "iter"} <= place.keys() or ("iter" in place and "lr" in pairs)
+        of_metric = any(is_known(name) or is_of_phase(name) for name in pairs.keys() - {"lr", "grad_norm"})
+        placed = placed or ("epoch" in place and of_metric)
         known = place and (has_loss or (placed and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and iters is None and newest is not None and (has_loss or any(map(is_known, pairs)))
         if iters is not None and {"train_loss", "val_loss"} <= said.keys():
@@ -112,6 +119,15 @@ class PlainLines:
             self._whole = place.get("iters") or self._whole
             self.summed = "iter" not in place and has_loss
         return {**said, **place} if here else {}
+
+
+def _of_lightning(line: str) -> Mapping[str, object]:
+    """What Lightning says between its bars: that it ends, and what its ModelCheckpoint watched."""
+    if "max_epochs=" in line and (reached := _REACHED.search(line)):
+        return {"epochs": reached[1]}
+    if "global step " in line and (checked := _CHECKED.match(line)):
+        return {"epoch": checked[1], "global_step": checked[2], checked[3]: checked[4]}
+    return {}
 
 
 def _counts(found: Parts) -> bool:

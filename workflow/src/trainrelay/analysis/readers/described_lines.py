@@ -61,7 +61,7 @@ class _Start:
 
     def far_back(self, seen: LineSeen) -> bool:
         """Whether a line can only be of a later start: without an error a rank may lag by an eighth."""
-        if seen.iteration is None:
+        if seen.iteration is None or seen.epoch < self.at[0] - 1:  # no rank is two epochs behind
             return seen.epoch < self.at[0]
         lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
         failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
