@@ -940,6 +940,15 @@ DEFECTS = (
         "tests/unit/progress_lines/test_bars.py::test_other_bars_and_torn_ones_are_none",
     ),
     Defect(
+        "each-bar-is-a-restart",
+        "A log of a bar per epoch that nothing names shows a restart for each, and one epoch in all.",
+        f"{LIBRARY}/progress_lines/bars.py",
+        "self.epoch + 1 if ended else 1",
+        "1",
+        "tests/unit/analysis/readers/test_consoles.py"
+        "::test_a_bar_that_begins_again_after_its_end_is_of_the_next_epoch",
+    ),
+    Defect(
         "stack-signal-without-a-look",
         "The signal that asks for stacks ends a process that does not catch it.",
         f"{LIBRARY}/supervise/hangs/dumps.py",
@@ -1116,7 +1125,7 @@ DEFECTS = (
         "half-a-checkpoint-is-kept",
         "What is cut short replaces the copy of the epoch before.",
         f"{LIBRARY}/supervise/checkpoint_keeper.py",
-        "if same and newest_valid(found, counted=lambda _: counted, without_optimizer=bare)[0]:",
+        "if same and newest_valid(found, saved_as=lambda _: saved_as, without_optimizer=bare)[0]:",
         "if same:",
         "tests/unit/supervise/test_checkpoint_keeper.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
     ),

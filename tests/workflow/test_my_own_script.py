@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from support.own_script import ASKED, AT_ITS_START, CONFIG, SCRIPT
+from support.own_script import ASKED, AT_ITS_START, CONFIG, SCRIPT, changed
 from trainrelay.config import Config, parse, stage_paths
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.operations.analyze import judge_stage
@@ -83,6 +83,50 @@ def test_it_is_trained_killed_resumed_promoted_and_begins_a_second_stage(
     assert trained(config, "two")["source"]["epoch"] == 2
     argv = list_attempts(stage_paths(config, "mine", "two").folder)[0].argv
     assert argv[-4:] == ["--init", record["source"]["file"]["path"], "--lr", "0.01"]
+
+
+IN_FOLDERS = (
+    (
+        "torch.load(args.resume or args.init, map_location=device)",
+        '{name: torch.load(f"{args.resume or args.init}/{name}.pt", weights_only=False) for name in PARTS}',
+    ),
+    (
+        "rank = dist.get_rank()\n",
+        'rank = dist.get_rank()\nPARTS = ("model", "optimizer", "epoch", "config")\n',
+    ),
+    ("parser = argparse", "class Config:\n    width = 8\n\nparser = argparse"),
+    (
+        '        torch.save(state, f"{args.out}/epoch_{epoch}.pt")\n',
+        """\
+        os.makedirs(folder := f"{args.out}/epoch_{epoch}", exist_ok=True)
+        for name in PARTS:
+            torch.save({**state, "config": Config()}[name], f"{folder}/{name}.pt")
+            if epoch == 1 and name == "model" and not os.path.exists(f"{args.out}/killed"):
+                open(f"{args.out}/killed", "w").close()
+                os.kill(os.getpid(), 9)
+""",
+    ),
+)
+
+
+def test_checkpoints_that_are_folders_with_an_object_of_its_own_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the midst of the second one, resumed from the first, promoted to a folder; two stages."""
+    monkeypatch.chdir(tmp_path)
+    asked = {"checkpoints": "epoch_{epoch}/", "classes": ["__main__.Config"]}
+    data = config_of(tmp_path, changed(SCRIPT, *IN_FOLDERS), asked).model_dump(mode="json", by_alias=True)
+    for name, stage in data["runs"]["mine"]["stages"].items():
+        stage["promotion"] = {"target": str(tmp_path / f"best-{name}")}
+    config = parse(data)
+    record = trained(config, "one")
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    assert record["source"]["epoch"] == 3
+    files = {path.name for path in (tmp_path / "best-one").iterdir()}
+    assert files == {"model.pt", "optimizer.pt", "epoch.pt", "config.pt"}
+    assert trained(config, "two")["source"]["epoch"] == 2
+    argv = list_attempts(stage_paths(config, "mine", "two").folder)[0].argv
+    assert str(tmp_path / "best-one") in argv
 
 
 @pytest.mark.long

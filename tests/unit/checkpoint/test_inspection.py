@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainrelay.checkpoint import inspect, inspection
+from trainrelay.checkpoint import inspect, sources
 from trainrelay.checkpoint.inspection import examine
 from trainrelay.errors import CheckpointError
 
@@ -253,9 +253,9 @@ def test_each_kind_of_wrong_file_is_told_in_its_own_words(
     ]
     told = [
         "does not exist",
-        "not a regular file",
+        "folder.pth is empty",
         "before 1.6",
-        "is empty",
+        "empty.pth is empty",
         "is cut short",
         "plain pickle",
         "no zip",
@@ -357,14 +357,14 @@ def test_a_storage_that_is_missing_or_not_of_its_declared_size_is_refused(
 def test_a_file_that_changes_while_it_is_read_is_refused(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = inspection.Archive
+    real = sources.Archive
 
     def meddling(file: Any, size: int) -> Any:
         archive = real(file, size)
         os.utime(saved, ns=(1, 1))
         return archive
 
-    monkeypatch.setattr(inspection, "Archive", meddling)
+    monkeypatch.setattr(sources, "Archive", meddling)
     assert "changed while it was read" in refusal(saved)
 
 

@@ -81,9 +81,12 @@ def test_the_patterns_of_the_page_read_the_lines_that_they_are_about() -> None:
         ),
         ({"progress": ["Epoch (?P<epoch>\\d+)", "x"]}, "script.progress.1: got 'x'; has no named group"),
         (
-            {"checkpoints": "a/{epoch}.pt"},
-            "script.checkpoints: got 'a/{epoch}.pt'; is a name in the work dir",
+            {"checkpoints": "a*/{epoch}.pt"},
+            "script.checkpoints: got 'a*/{epoch}.pt'; is a name in the work dir",
         ),
+        ({"checkpoints": "../{epoch}.pt"}, "script.checkpoints: got '../{epoch}.pt'; is a name in"),
+        ({"checkpoints": "/a/{epoch}.pt"}, "script.checkpoints: got '/a/{epoch}.pt'; is a name in"),
+        ({"checkpoints": "a/../../{epoch}/"}, "script.checkpoints: got 'a/../../{epoch}/'; is a name in"),
         (
             {"checkpoints": "{epoch}_{iter}.pt"},
             "script.checkpoints: got '{epoch}_{iter}.pt'; knows *, ? and one",
@@ -141,20 +144,20 @@ def test_a_ladder_needs_a_way_to_tell_the_script_its_backend() -> None:
         "*.safetensors",
         "checkpoint-{iter}",
         "ckpt",
-        "checkpoint-*/model.pt",
         "m.pt?x",
     ],
 )
 def test_names_that_are_never_found_are_refused_with_those_that_are(names: str) -> None:
     (said,) = problems({"command": COMMAND, "checkpoints": names})
     assert said.startswith(
-        f"runs.r.trainer.script.checkpoints: got '{names}'; finds none: a checkpoint is one file"
+        f"runs.r.trainer.script.checkpoints: got '{names}'; finds none: a checkpoint is a file"
     )
-    assert ".pth, .pt, .pth.tar, .ckpt, and no folder (as checkpoint-500/" in said
+    assert ".pth, .pt, .pth.tar, .ckpt; of a folder, as of Hugging Face" in said
 
 
 @pytest.mark.parametrize(
-    "names", ["*", "a?", "m_{epoch}.PT", "m*.tar", "*th", "{iter}.p*", "last.ckpt", "a[12]"]
+    "names",
+    ["*", "a?", "m_{epoch}.PT", "m*.tar", "*th", "{iter}.p*", "last.ckpt", "a[12]", "c-*/", "a b/c/*.pt"],
 )
 def test_names_that_may_be_found_are_taken(names: str) -> None:
     assert problems({"command": COMMAND, "checkpoints": names}) == []

@@ -218,6 +218,37 @@ def test_a_file_that_python_or_torch_has_open_for_writing_is_seen(
 
 
 @pytest.mark.process
+def test_a_file_in_a_checkpoint_folder_is_seen_beside_one_in_another_of_that_name(tmp_path: Path) -> None:
+    """A copy that the trainer makes of its checkpoint elsewhere, opened first."""
+    held = []
+    for folder in ("elsewhere/checkpoint-1", "work/checkpoint-1/checkpoint-1"):
+        (tmp_path / folder).mkdir(parents=True)
+        held.append(f"open({str(tmp_path / folder / 'a.pt')!r}, 'wb')")
+    with sleeping("mine", f"held = [{', '.join(held)}]") as pid:
+        found = checkpoint_keeper._open_for_writing(tmp_path / "work", [stat(pid)], {"checkpoint-1"})
+    assert found == "checkpoint-1/checkpoint-1/a.pt"
+
+
+def test_a_work_dir_that_takes_long_to_list_is_listed_less_often(
+    tmp_path: Path, over_one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of folders on a network file system."""
+    keeper, waits = checkpoint_keeper.CheckpointKeeper(in_place(tmp_path, over_one), lambda _: None), []
+    times = iter([0.0, 2.0, 10.0, 11.0, 20.0, 60.0])
+
+    def wait(wait_s: float) -> bool:
+        waits.append(wait_s)
+        monkeypatch.setattr(checkpoint_keeper.time, "monotonic", lambda: next(times))
+        return len(waits) == 4
+
+    monkeypatch.setattr(keeper._closed, "wait", wait)
+    monkeypatch.setattr(keeper, "_roll", lambda: None)
+    monkeypatch.setattr(keeper, "_understand", lambda: None)
+    keeper.run()
+    assert waits == [0.5, 20.0, 10.0, 30.0]
+
+
+@pytest.mark.process
 def test_a_log_an_event_file_and_what_is_read_are_no_checkpoint_in_writing(tmp_path: Path) -> None:
     """They are open as long as the trainer lives: no stop may wait for them."""
     (tmp_path / "resumed_from.pth").touch()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainrelay.checkpoint import Counted, glance, inspect
+from trainrelay.checkpoint import SavedAs, glance, inspect
 from trainrelay.records import ResumePoint
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.trainers import ResumeSeen, StepSeen
@@ -48,9 +48,9 @@ def test_the_count_is_read_from_the_file(tmp_path: Path, key: str) -> None:
     """Also as a tensor; an epoch beside it is not what the training counts."""
     weights = {"model": {"fc.weight": torch.ones(2, 2)}, "optimizer": {"state": {}, "param_groups": []}}
     torch.save({**weights, "epoch": 3, key: torch.tensor(70)}, tmp_path / "a.pt")
-    assert glance(tmp_path / "a.pt", Counted("iteration")).number == 70
-    facts = inspect(tmp_path / "a.pt", counted=Counted("iteration"))
+    assert glance(tmp_path / "a.pt", SavedAs("iteration")).number == 70
+    facts = inspect(tmp_path / "a.pt", saved=SavedAs("iteration"))
     assert (facts.epoch, facts.iteration, facts.done("iteration")) == (None, 70, 70)
     torch.save(weights, tmp_path / "b.pt")
-    assert glance(tmp_path / "b.pt", Counted("iteration")).problem == "lacks iteration"
-    assert glance(tmp_path / "b.pt", Counted("iteration", 7)).number == 7
+    assert glance(tmp_path / "b.pt", SavedAs("iteration")).problem == "lacks iteration"
+    assert glance(tmp_path / "b.pt", SavedAs("iteration", 7)).number == 7

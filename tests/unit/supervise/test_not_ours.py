@@ -20,7 +20,7 @@ from rich.console import Console
 from support.supervising import Toy, once, toy_job
 from trainrelay.errors import Refusal
 from trainrelay.supervise.resume import resume_point
-from trainrelay.trainers import Launch, LaunchRequest, Observation, misplaced_checkpoints
+from trainrelay.trainers import Launch, LaunchRequest, Observation, checkpoint_files, misplaced_checkpoints
 from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
@@ -170,20 +170,23 @@ def test_what_looks_like_a_checkpoint_is_found_wherever_it_is(
 ) -> None:
     path = made(tmp_path / "w", name, make)
     assert {path, path.parent}.intersection(
-        found for found, _ in misplaced_checkpoints(tmp_path / "w", time.time() - 60)
+        found
+        for found, _ in misplaced_checkpoints(
+            tmp_path / "w", checkpoint_files(tmp_path / "w"), time.time() - 60
+        )
     )
 
 
 @pytest.mark.parametrize(("name", "make"), UNLIKE)
 def test_what_does_not_is_left_out(tmp_path: Path, name: str, make: Callable[[Path], object]) -> None:
     made(tmp_path, name, make)
-    assert misplaced_checkpoints(tmp_path, time.time() - 60) == []
+    assert misplaced_checkpoints(tmp_path, checkpoint_files(tmp_path), time.time() - 60) == []
 
 
 def test_what_was_there_before_the_training_is_left_out(tmp_path: Path) -> None:
     path = made(tmp_path, "dataset/pretrained/epoch_300.pth", save)
     os.utime(path, (time.time() - DAYS_S,) * 2)
-    assert misplaced_checkpoints(tmp_path, time.time() - 60) == []
+    assert misplaced_checkpoints(tmp_path, checkpoint_files(tmp_path), time.time() - 60) == []
 
 
 def test_of_a_data_set_only_a_part_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +196,9 @@ def test_of_a_data_set_only_a_part_is_looked_at(tmp_path: Path, monkeypatch: pyt
     looked = itertools.count()
     is_symlink = Path.is_symlink
     monkeypatch.setattr(Path, "is_symlink", lambda path: (next(looked), is_symlink(path))[1])
-    assert [path.name for path, _ in misplaced_checkpoints(tmp_path, time.time() - 60)] == ["epoch_3.pth"]
+    assert [
+        path.name for path, _ in misplaced_checkpoints(tmp_path, checkpoint_files(tmp_path), time.time() - 60)
+    ] == ["epoch_3.pth"]
     assert next(looked) < 1100
 
 
@@ -206,9 +211,7 @@ def test_no_attempt_starts_from_scratch_beside_checkpoints_in_a_folder(
     saves = job.work_dirs.current / "saves"
     saves.mkdir()
     (job.work_dirs.current / "epoch_1.pth").rename(saves / "epoch_1.pth")
-    with pytest.raises(
-        Refusal, match=r"saves/epoch_1\.pth \(is no file that ends in .*move these files away"
-    ):
+    with pytest.raises(Refusal, match=r"saves/epoch_1\.pth \(is in a folder below.*move these files away"):
         once(toy_job(tmp_path, templates), QUIET)
     saves.rename(tmp_path / "saves")
     assert once(toy_job(tmp_path, templates), QUIET).end == "done"

@@ -169,11 +169,9 @@ def test_a_digest_is_that_of_the_content_in_any_number_of_chunks(
         assert (digest.size, digest.path) == (size, str(tmp_path / "x"))
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
+@pytest.mark.parametrize("kind", ["missing", "pipe"])
 def test_what_is_no_file_has_no_digest(tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
-    if kind == "folder":
-        path.mkdir()
     if kind == "pipe":
         os.mkfifo(path)
     with pytest.raises(UserError, match="cannot read"):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from support.attempts import an_attempt
-from trainrelay.checkpoint import inspection
+from trainrelay.checkpoint import sources
 from trainrelay.checkpoint.inspection import examine
 from trainrelay.config import Config, parse
 from trainrelay.errors import UserError
@@ -501,8 +501,8 @@ def test_a_file_is_read_again_only_once_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    reading = inspection.reading
-    monkeypatch.setattr(inspection, "reading", lambda path: opened.append(path) or reading(path))
+    reading = sources.reading
+    monkeypatch.setattr(sources, "reading", lambda path: opened.append(path) or reading(path))
     save(tmp_path / "checkpoint.pth", 1)
     assert [listed(tmp_path) for _ in range(3)] == [[(1, "checkpoint.pth")]] * 3
     assert len(opened) == 1

@@ -20,6 +20,7 @@ from trainrelay.trainers import (
     ScriptSettings,
     StepSeen,
     Trainer,
+    misplaced_checkpoints,
     node,
 )
 from trainrelay.training.work_dirs import WorkDirs
@@ -318,7 +319,7 @@ def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None
     best = save(tmp_path / "best.pt", epoch=9)
     assert trainer.checkpoints(tmp_path) == [(2, second), (1, first)]
     assert trainer.unrecognised(tmp_path) == []
-    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, counted=trainer.counted)
+    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, saved_as=trainer.saved_as)
     assert facts
     assert (facts.file.path, facts.epoch, skipped) == (str(second), 3, [])
     assert trainer.checkpoint_path(tmp_path, 3).name == "checkpoint-of-epoch-3"
@@ -327,6 +328,24 @@ def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None
     second.unlink()
     assert trainer.unrecognised(tmp_path) == [(best, "is not called m_{epoch}.p*")]
     assert kind().checkpoints(tmp_path) == [(9, best)]
+
+
+def test_checkpoints_may_be_in_a_folder_below(tmp_path: Path) -> None:
+    trainer = kind(checkpoints="out/weights/e{epoch}.pt")
+    (tmp_path / "out/weights").mkdir(parents=True)
+    found = save(tmp_path / "out/weights/e3.pt")
+    save(tmp_path / "e4.pt")
+    assert trainer.checkpoints(tmp_path) == [(3, found)]
+    assert trainer.checkpoint_path(tmp_path, 5) == tmp_path / "out/weights/e5.pt"
+    bare = tmp_path / "out/weights/best3.pt"
+    torch.save({"model": torch.nn.Linear(1, 1).state_dict(), "epoch": 3}, bare)
+    assert kind(checkpoints="out/weights/b*").saves_no_optimizer([bare])
+    found.write_bytes(b"")
+    assert not kind(checkpoints="out/weights/*").saves_no_optimizer([bare])
+    bare.unlink()
+    assert trainer.left_behind(tmp_path) == ["e4.pt", "out/weights/e3.pt"]
+    save(found, epoch=3)
+    assert misplaced_checkpoints(tmp_path, [tmp_path / "e4.pt"], 0.0) == [(found, "is in a folder below")]
 
 
 def test_a_checkpoint_of_another_name_without_an_epoch_is_not_resumed_from(tmp_path: Path) -> None:
@@ -354,7 +373,7 @@ def test_a_key_that_the_section_names_tells_the_count(tmp_path: Path) -> None:
     assert trainer.unrecognised(tmp_path) == [(path, f"lacks trainer.done; {there}")]
     assert kind().unrecognised(tmp_path) == [(path, f"lacks epoch; {there}")]
     assert "script.counted" in kind().looked_for
-    assert 'script.checkpoints: "NAME_{epoch}.pt"' in kind().looked_for
+    assert 'script.checkpoints: "NAME_{epoch}.pt", "FOLDER/' in kind().looked_for
     assert kind(counted="EPOCHS_RUN").checkpoints(tmp_path) == [(4, path)]
     by_iteration = TRAINERS["script"].of(ScriptSettings(**OWN, counted="EPOCHS_RUN"), "t.py", 9)
     assert by_iteration.inspect(path, 0, path).done("iteration") == 4

@@ -101,6 +101,17 @@ def test_what_init_wrote_into_a_checkout_is_no_code_of_the_trainer(checkout: Pat
     assert known(checkout).changes
 
 
+def test_a_config_that_may_not_be_read_is_no_traceback(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To root, which may run this, every file can be read."""
+    (checkout / "config.yaml").write_text("runs: {}\n")
+    monkeypatch.setattr(
+        "trainrelay.training.code_version.content", lambda path: Path("/proc/self/mem").read_bytes()
+    )
+    assert known(checkout).changes == b""
+
+
 def test_of_a_folder_in_a_repository_its_own_changes_count(checkout: Path) -> None:
     change(checkout / "train.py", "print(3)\n")
     assert known(checkout / "tools").changes == b""

@@ -13,15 +13,13 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, shown
+from trainrelay.checkpoint.problems import CUT, EMPTY, BrokenFile, OtherFormat, shown
 from trainrelay.checkpoint.values import Long
 from trainrelay.system.files import CHUNK_BYTES
 
 MOST_PICKLE_BYTES = 256 * 1024 * 1024  # about 90 for each tensor; the rest is for histories of every loss
 _MOST_MEMBERS = 40_000  # one for each tensor: 13,000 weights with Adam's two moments
 _MOST_DIRECTORY_BYTES = 4 * 1024 * 1024  # 100 for each member; torch writes about 65
-CUT = "is cut short: whatever wrote it was stopped while it was saving"
-EMPTY = "is empty"
 
 # signature, version, flags, method, time, date, checksum, packed size, size, bytes of: name, extra
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -233,7 +231,7 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
     if size == 0:
         raise BrokenFile(EMPTY)
     if head[:1] == b"\x80":
-        if _LEGACY_MAGIC in file.read(64):
+        if LEGACY_MAGIC in file.read(64):
             raise OtherFormat("is in the format of torch before 1.6 (_use_new_zipfile_serialization=False)")
         raise BrokenFile("is a plain pickle, not a checkpoint of torch.save")
     if file.read(7)[6:] == b"{":  # behind the length of what begins with it
@@ -242,4 +240,4 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
         raise BrokenFile("is not a checkpoint: it is no zip file")
 
 
-_LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # MAGIC_NUMBER of torch.serialization
+LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # MAGIC_NUMBER of torch.serialization

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shlex
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
-from trainrelay.checkpoint.archive import CUT, EMPTY, Archive
 from trainrelay.checkpoint.layout import (
     Contents,
     KeyPath,
@@ -24,38 +21,29 @@ from trainrelay.checkpoint.layout import (
     name_of,
     tensors_in,
 )
-from trainrelay.checkpoint.machine import unpickle
-from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, UnsafeFile, shown
+from trainrelay.checkpoint.problems import CUT, EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
+from trainrelay.checkpoint.sources import (
+    BadSpans,
+    SavedAs,
+    Stamp,
+    bad_spans,
+    lacking,
+    root_of,
+    stamp_of,
+)
 from trainrelay.checkpoint.stepped import left_out, stepped_sizes
-from trainrelay.checkpoint.values import Global, Storage, Tensor
+from trainrelay.checkpoint.values import Tensor
 from trainrelay.errors import CheckpointError, UserError
-from trainrelay.records import ITERATIONS, CheckpointFacts, FileDigest, Unit
-from trainrelay.system.files import digest_of, reading, unused
+from trainrelay.records import CheckpointFacts, FileDigest
+from trainrelay.system.files import sha256_of, unused
 from trainrelay.text import printable
 
-if TYPE_CHECKING:
-    from trainrelay.checkpoint.finite import Spans
-
-_COUNTS = {"epoch", *ITERATIONS}
 _COUNTED = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
 # What modules call what they train or measure.
 _NO_CONSTANTS = ("weight", "bias", "running_mean", "running_var")
 _MOST_BAD = 1000  # weights that are not finite; more are no masks
-BadSpans = dict[tuple[str, str], "Spans"]
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What a training counts, and where a checkpoint says it: `named`, in its name; else under `key`, dotted;
-    else under a usual one."""
-
-    unit: Unit = "epoch"
-    named: int | None = None
-    key: str | None = None
-
-
-_BY_EPOCH = Counted()
+_BY_EPOCH = SavedAs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +59,30 @@ class Inspection:
 
 
 def inspect(
-    path: Path, epoch_base: int = 0, first: Path | None = None, counted: Counted = _BY_EPOCH
+    path: Path, epoch_base: int = 0, first: Path | None = None, saved: SavedAs = _BY_EPOCH
 ) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError if it cannot be read, or not safely."""
-    return examine(path, epoch_base, first, counted).facts
+    return examine(path, epoch_base, first, saved).facts
 
 
 def examine(
-    path: Path, epoch_base: int = 0, first: Path | None = None, counted: Counted = _BY_EPOCH
+    path: Path, epoch_base: int = 0, first: Path | None = None, saved: SavedAs = _BY_EPOCH
 ) -> Inspection:
     """Everything that `inspect` says, and whether a training can resume from it.
 
     `epoch_base` is added to the epoch that it holds, so that finished epochs are counted. `first` is the
     oldest checkpoint of its training: infinities that were there as well are a constant's.
     """
-    with _problems_named(path), reading(path) as file:
-        before = os.fstat(file.fileno())
-        digest = digest_of(path, file)
-        file.seek(0)
+    with _problems_named(path):
+        before, digest = stamp_of(path), sha256_of(path)
         first = first if first != path else None
-        archive = Archive(file, digest.size)
-        contents = _contents(archive, counted)
-        if counted.unit == "iteration":
+        if lost := lacking(path, first):
+            raise BrokenFile(f"lacks {shown(lost)}, which {printable(first.name if first else '')} has")
+        contents = _contents(path, saved)
+        if saved.unit == "iteration":
             contents = replace(contents, number=None, iteration=contents.number)
-        inspection = _examined(archive, digest, contents, epoch_base, first)
-        after = os.fstat(file.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        inspection = _examined(path, digest, contents, epoch_base, first)
+        if stamp_of(path) != before:
             raise BrokenFile("changed while it was read")
     return inspection
 
@@ -110,7 +96,7 @@ class Glance:
     be resumed from.
     """
 
-    stamp: tuple[int, int, int] = (0, 0, 0)  # inode, size, mtime in ns
+    stamp: Stamp = (0, 0, 0)
     number: int | None = None
     problem: str | None = None
     remedy: str | None = None
@@ -121,29 +107,28 @@ class Glance:
     @property
     def cut_short(self) -> bool:
         """Whether whatever saved it was stopped before its end."""
-        return self.problem in (CUT, EMPTY)
+        return (self.problem or "").endswith((CUT, EMPTY))
 
     def of_another_network(self, other: Glance) -> bool:
         """Whether neither holds the other's weights, as a copy, an average or a part of it does."""
         return not (self.shapes <= other.shapes or other.shapes <= self.shapes)
 
 
-def glance(path: Path, counted: Counted = _BY_EPOCH) -> Glance:
-    """What a checkpoint says of itself; a file that has not changed is read once only in a process."""
+def glance(path: Path, saved: SavedAs = _BY_EPOCH) -> Glance:
+    """What a checkpoint says of itself; one that has not changed is read once only in a process."""
     try:
-        stat = path.stat()
-    except OSError:
+        stamp = stamp_of(path)
+    except (OSError, UserError):
         return Glance(problem="cannot be read", broken=True)
-    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), counted)
+    return _glanced(path, stamp, saved)
 
 
 @lru_cache(maxsize=1024)  # more than the checkpoints of one work dir
-def _glanced(path: Path, stamp: tuple[int, int, int], counted: Counted) -> Glance:
+def _glanced(path: Path, stamp: Stamp, saved: SavedAs) -> Glance:
     try:
-        with reading(path) as file:
-            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size), counted)
+        contents = _contents(path, saved)
     except UnsafeFile as wish:
-        return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
+        return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it{_allow(wish)}")
     except (BrokenFile, UserError, OSError) as error:
         remedy = _remedy(error, path) if isinstance(error, OtherFormat) else None
         return Glance(stamp, problem=printable(error), remedy=remedy, broken=remedy is None)
@@ -155,9 +140,9 @@ def _glanced(path: Path, stamp: tuple[int, int, int], counted: Counted) -> Glanc
 
 
 def _examined(
-    archive: Archive, digest: FileDigest, contents: Contents, epoch_base: int, first: Path | None
+    path: Path, digest: FileDigest, contents: Contents, epoch_base: int, first: Path | None
 ) -> Inspection:
-    bad = _bad_spans(archive, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
+    bad = bad_spans(path, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
     diverged, constant = _judged(contents, bad, first)
     diverged = diverged or contents.bad_weight
     facts = CheckpointFacts(
@@ -204,81 +189,23 @@ def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str 
 
 def _bad_in(path: Path) -> dict[str, int] | None:
     """Where weights of another checkpoint are not finite, as in `_found`; None if it cannot be read."""
-    with suppress(BrokenFile, UnsafeFile, UserError, OSError), reading(path) as file:
-        archive = Archive(file, os.fstat(file.fileno()).st_size)
-        weights = _contents(archive).weights
-        found = itertools.islice(_found(weights, _bad_spans(archive, _tensors(weights))), _MOST_BAD)
+    with suppress(BrokenFile, UnsafeFile, UserError, OSError):
+        weights = _contents(path, _BY_EPOCH).weights
+        found = itertools.islice(_found(weights, bad_spans(path, _tensors(weights))), _MOST_BAD)
         return {name_of(place): runs for place, _, runs, _ in found}
     return None
 
 
-def _contents(archive: Archive, counted: Counted = _BY_EPOCH) -> Contents:
-    stream, stop = archive.pickle()
-    root = unpickle(stream, lambda said: _storage(archive, said))
-    if stream.tell() > stop:
-        raise BrokenFile("holds a damaged pickle (it does not end)")
-    path = counted.key.split(".") if counted.key else []
-    within = itertools.accumulate(path, lambda at, key: isinstance(at, dict) and at.get(key), initial=root)
-    for part in (*within, root.get("meta") if isinstance(root, dict) else None):
-        if isinstance(part, dict):
-            part.update({key: _number(archive, part[key]) for key in _COUNTS.union(path).intersection(part)})
+def _contents(path: Path, saved: SavedAs) -> Contents:
+    root = root_of(path, saved)
     found = contents_of(root)
-    if counted == _BY_EPOCH:
+    if saved.unit == "epoch" and saved.named is None and not saved.key:
         return found
-    number = iterations_in(root, counted.named) if counted.unit == "iteration" else counted.named
-    number = count_at(root, path) if path and counted.named is None else number
+    number = iterations_in(root, saved.named) if saved.unit == "iteration" else saved.named
+    number = count_at(root, saved.path) if saved.key and saved.named is None else number
     missing = tuple(part for part in found.missing if part not in _COUNTED)
-    lacks = () if number is not None else (counted.key or counted.unit,)
+    lacks = () if number is not None else (saved.key or saved.unit,)
     return replace(found, number=number, missing=(*lacks, *missing))
-
-
-def _number(archive: Archive, count: object) -> object:
-    """The number that a tensor holds, as of a counter; any other value as it is."""
-    match count:
-        case Tensor(Storage(key, dtype, size), numel=1) if "int" in dtype and size == ITEM_BYTES[dtype]:
-            data = b"".join(archive.chunks(archive.storage_name(key)))
-            return int.from_bytes(data, "big" if archive.big_endian() else "little", signed=dtype != "uint8")
-    return count
-
-
-def _storage(archive: Archive, said: object) -> Storage:
-    """What a persistent id means: ("storage", type, key, location, number of elements)."""
-    match said:
-        case ("storage", Global() as kind, str(key), _, int(count)) if kind.last in STORAGE_DTYPE:
-            dtype = STORAGE_DTYPE[kind.last]
-        case _:
-            raise BrokenFile("refers to a storage in a way that torch does not")
-    size = archive.size(archive.storage_name(key))
-    if size is None:
-        raise BrokenFile(f"lacks the tensor data {shown(key)}")
-    if size != count * ITEM_BYTES[dtype]:
-        raise BrokenFile(f"declares a size for the tensor data {shown(key)} that is not its size")
-    return Storage(key, dtype, size)
-
-
-def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> BadSpans:
-    """Reads every member once, so that every checksum is compared, and scans those with numbers."""
-    from trainrelay.checkpoint import finite  # numpy takes a tenth of a second to import  # noqa: PLC0415
-
-    wanted: dict[str, set[str]] = defaultdict(set)
-    arrays: dict[str, Iterator[bytes]] = {}
-    for tensor in tensors:
-        if tensor.dtype in finite.KINDS:
-            wanted[name := archive.storage_name(tensor.storage.key)].add(tensor.dtype)
-            if tensor.storage.pickled is not None:
-                arrays[name] = archive.pickled(tensor.storage.pickled)
-    found: BadSpans = {}
-    big_endian = archive.big_endian()
-    for name in (*archive.names(), *arrays):
-        scans = {dtype: finite.Scan(dtype, big_endian) for dtype in wanted.get(name, ())}
-        # Of every member: its checksum is compared at its end.
-        for chunk in arrays.get(name) or archive.chunks(name):
-            for scan in scans.values():
-                scan.feed(chunk)
-        for dtype, scan in scans.items():
-            if spans := scan.spans():
-                found[name, dtype] = spans
-    return {(name.rpartition("/data/")[2], dtype): spans for (name, dtype), spans in found.items()}
 
 
 def _found(root: object, bad: BadSpans) -> Iterator[tuple[KeyPath, Tensor, int, bool]]:
@@ -303,16 +230,26 @@ def _problems_named(path: Path) -> Iterator[None]:
         yield
     except UnsafeFile as wish:
         raise CheckpointError(
-            f"{name} is unsafe: it wants to {wish} when torch loads it; nothing of it was run; "
-            f"run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save it "
-            "there again with nothing but tensors, numbers and text in it"
+            f"{name} is unsafe: it wants to {wish} when torch loads it{_allow(wish)}; nothing of it was run;"
+            f" else run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save"
+            " it there again with nothing but tensors, numbers and text in it"
         ) from None
     except BrokenFile as problem:
         raise CheckpointError(f"{name} {problem}; {_remedy(problem, path)}") from problem
     except UserError as error:
         raise CheckpointError(printable(error)) from error
     except OSError as error:
-        raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
+        why = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror
+        raise CheckpointError(f"cannot read {name}: {why}") from error
+
+
+def _allow(wish: UnsafeFile) -> str:
+    """What to set where it may be the trainer's own classes that are named."""
+    tops = {name.partition(".")[0] for name in wish.classes}
+    if not wish.classes or tops & sys.stdlib_module_names:
+        return ""
+    named = ", ".join(map(shown, wish.classes[:10]))  # the others come after these
+    return f"; if they are of your training, of kind script, set script.classes: [{named}]"
 
 
 # For every torch from 1.9 on: the variable is of 2.6, and those before load whole files by default.

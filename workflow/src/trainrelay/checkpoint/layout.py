@@ -20,6 +20,7 @@ _MOST_CONTAINERS = 40_000  # one for each tensor that a file may have; optimizer
 _END = object()
 _WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
 _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
+PARTS = frozenset((*_WEIGHTS, *_OPTIMIZER))
 _AVERAGES = re.compile(r"\b(\w+_)?(ema|swa)(_\w+)?\b|EMA|(?i:shadow|averag|polyak|teacher)")
 _SCALE = re.compile(r"(scaler|scaling|precision)[^.]*\.(\w+_)?scale$", re.IGNORECASE)  # of the loss
 _ARRAYS = {"f2": "float16", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128"}
@@ -59,7 +60,8 @@ def contents_of(root: object) -> Contents:
 
 def _is_model(key: object, value: object) -> bool:
     """By its key, or by what is in it: metrics and states of random numbers are tensors, too."""
-    arrays = key in _WEIGHTS and any(isinstance(one, Tensor) for _, one in _children(value))
+    inside = tensors_in(value) if isinstance(value, Opaque) else _children(value)  # a whole nn.Module
+    arrays = key in _WEIGHTS and any(isinstance(one, Tensor) for _, one in inside)
     return arrays or any(key in _WEIGHTS or name.endswith("weight") for name in _tensor_names(value))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import pickletools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from sys import getsizeof
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from trainrelay.checkpoint.values import Global, Long, Opaque, Storage, Tensor
 
 MOST_BYTES = 46_000_000  # a checkpoint needs about 1300 for each tensor
 MOST_OPCODES = 3_000_000  # some seconds; a checkpoint needs about 30 for each tensor
+_SHOWN = 5  # globals in one sentence
 _LONGEST = 4096  # bytes of one text or number; what is longer is never looked at
 
 _AHEAD = 16_384  # bytes; picklers write batches of 1000 items
@@ -32,9 +33,13 @@ _BATCH = re.compile(rb"((?:%b){65,})[e\x90]" % _NUMBER.pattern, re.DOTALL)  # no
 LoadStorage = Callable[[object], object]
 
 
-def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
-    """The data of a pickle; `load_storage` answers its persistent ids. Raises BrokenFile or UnsafeFile."""
-    machine, source = _Machine(load_storage), _Stream(stream)
+def unpickle(stream: IO[bytes], load_storage: LoadStorage, classes: Collection[str] = ()) -> object:
+    """The data of a pickle; `load_storage` answers its persistent ids. Raises BrokenFile or UnsafeFile.
+
+    `classes` are allowed as well: a.B, or a.* for objects of a package's. What that package imports has such
+    names too, as a.run: what is called has to be named itself.
+    """
+    machine, source = _Machine(load_storage, classes), _Stream(stream)
     try:
         for opcode, argument in _opcodes(source):
             if opcode == "MARK" and machine.is_list_on_top() and (count := source.numbers()):
@@ -42,9 +47,28 @@ def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
                 machine.step("APPEND", None)
             else:
                 machine.step(opcode, argument)
-        return machine.pop()
+        root = machine.pop()
+    except BrokenFile:
+        if not machine.refused:
+            raise
     except (ValueError, OverflowError, MemoryError, OSError) as error:
         raise BrokenFile(f"holds a damaged pickle ({shown(str(error))})") from error
+    if machine.refused:
+        names = list(machine.refused)
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise UnsafeFile(f"call {', '.join(map(shown, names[:_SHOWN]))}{more}", tuple(names))
+    return root
+
+
+def calls_nothing(stream: IO[bytes]) -> bool:
+    """Whether no pickle in a stream, one after the other, reaches code: most other files are none at all."""
+    source = _Stream(stream)
+    try:
+        while not any(opcode in _REACHING for opcode, _ in _opcodes(source)):
+            pass
+    except (BrokenFile, ValueError, OverflowError) as problem:
+        return str(problem) != _TOO_MUCH
+    return False
 
 
 class _TooLong(Exception):
@@ -55,7 +79,7 @@ class _Stream:
     """What pickletools reads from: nothing long is ever in memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+        self._stream, self.name = stream, str(getattr(stream, "name", "long text"))
 
     def read(self, count: int) -> bytes:
         if count <= _LONGEST:
@@ -72,7 +96,10 @@ class _Stream:
         return len(_NUMBER.findall(batch[1])) if batch else 0
 
     def readline(self) -> bytes:
-        return self._stream.readline(_LONGEST)
+        line = self._stream.readline(_LONGEST)
+        if len(line) == _LONGEST:  # pickletools would take it for the end of the file
+            raise BrokenFile(_TOO_MUCH)
+        return line
 
 
 def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
@@ -85,28 +112,20 @@ def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
             argument = code.arg.reader(stream) if code.arg else None
         except _TooLong as passed:
             at, size = passed.args
-            argument = Long("long text", at, size, "UNICODE" in code.name)
+            argument = Long(stream.name, at, size, "UNICODE" in code.name)
         if code.name == "STOP":
             return
         yield code.name, argument
     raise BrokenFile(_TOO_MUCH)
 
 
-def global_named(module: str, name: str) -> Global:
-    """The stand-in for a global of the allow-list; UnsafeFile for every other one."""
-    module, name = today(module, name)
-    if (module, name) == ("torch._utils", "_rebuild_wrapper_subclass"):
-        raise OtherFormat(_WRAPPED)
-    if not is_allowed(module, name):
-        raise UnsafeFile(f"call {shown(f'{module}.{name}')}")
-    return Global(f"{module}.{name}")
-
-
 class _Machine:
     """The stack, where its marks are, the memo, and the bytes of all that was made."""
 
-    def __init__(self, load_storage: LoadStorage) -> None:
-        self.load_storage = load_storage
+    def __init__(self, load_storage: LoadStorage, classes: Collection[str]) -> None:
+        self.load_storage, self.classes = load_storage, frozenset(classes)
+        self.refused = dict[str, None]()  # globals, in order
+        self.of_packages = set[str]()  # globals that are allowed only as others of their package
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: list[object] = []
@@ -159,6 +178,19 @@ class _Machine:
 
     def is_list_on_top(self) -> bool:
         return not self.nothing_above_mark() and isinstance(self.stack[-1], list)
+
+    def push_global(self, module: str, name: str) -> None:
+        """The stand-in for a global. One outside the allow-list is noted; nothing is run of it either."""
+        module, name = today(module, name)
+        if (module, name) == ("torch._utils", "_rebuild_wrapper_subclass"):
+            raise OtherFormat(_WRAPPED)
+        path = f"{module}.{name}"
+        above = (f"{'.'.join(module.split('.')[:end])}.*" for end in range(1, module.count(".") + 2))
+        if not (is_allowed(module, name) or path in self.classes):
+            # A dotted name leads through what the module imports.
+            known = "." not in name and self.classes.intersection(above)
+            (self.of_packages.add if known else self.refused.setdefault)(path)
+        self.push(Global(path))
 
     def mark(self) -> None:
         self.spend(0)
@@ -233,11 +265,13 @@ def _stack_global(machine: _Machine, _: Any) -> None:
     module, name = machine.pop_many(2)
     if not isinstance(module, str) or not isinstance(name, str):
         raise BrokenFile("names a global that is not text")
-    machine.push(global_named(module, name))
+    machine.push_global(module, name)
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
     function, args = machine.pop_many(2)
+    if isinstance(function, Global) and function.path in machine.of_packages:
+        machine.refused[function.path] = None
     machine.push(called(function, args, machine.spend))
 
 
@@ -258,6 +292,7 @@ _SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or
 _INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120, Long: 160}
 _CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _IGNORED = frozenset({"PROTO", "FRAME"})
+_REACHING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
 
 _OTHERS: tuple[list[Any], ...] = ([], [pickletools.anyobject])
 _LITERALS = {code.name for code in pickletools.opcodes if code.arg and code.stack_after not in _OTHERS}
@@ -284,7 +319,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "SETITEMS": lambda machine, _: _set(machine, machine.pop_to_mark()),
     **dict.fromkeys(["PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"], _remember),
     **dict.fromkeys(["GET", "BINGET", "LONG_BINGET"], _recall),
-    "GLOBAL": lambda machine, named: machine.push(global_named(*named.split(" ", 1))),
+    "GLOBAL": lambda machine, named: machine.push_global(*named.split(" ", 1)),
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _reduce,
     "BUILD": _build,

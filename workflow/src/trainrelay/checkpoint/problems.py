@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from trainrelay.text import printable
 
+CUT = "is cut short: whatever wrote it was stopped while it was saving"
+EMPTY = "is empty"
 _LONGEST = 160  # characters of one text; the dotted names of weights are shorter
 
 
@@ -19,7 +21,11 @@ class OtherFormat(BrokenFile):
 
 
 class UnsafeFile(Exception):
-    """It asks for something outside the allow-list; the message names that."""
+    """It asks for something outside the allow-list; the message names that, `classes` what else it needs."""
+
+    def __init__(self, wish: str, classes: tuple[str, ...] = ()) -> None:
+        super().__init__(wish)
+        self.classes = classes
 
 
 def shown(text: str) -> str:

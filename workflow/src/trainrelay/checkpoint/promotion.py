@@ -1,7 +1,8 @@
 """Promotes a checkpoint: copies it, verified, to where the next stage loads it.
 
 At every moment the target is the old file or the new one, whole; the old one stays as `.previous`, which
-never replaces a file that we did not write.
+never replaces a file that we did not write. Folders are renamed one after the other: killed in between, the
+target is missing, and promoting again makes it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from pathlib import Path
 
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.records import FileDigest
-from trainrelay.system.files import copy_durably, remove_left_overs, sha256_of, sync_folder, temporary_beside
+from trainrelay.system.files import (
+    copy_durably,
+    remove_left_overs,
+    remove_whole,
+    sha256_of,
+    sync_folder,
+    temporary_beside,
+)
 from trainrelay.text import printable
 
 _OR_RETRAIN = (
@@ -35,7 +43,10 @@ def promote(
     if target is None:
         _refuse_no_source(source)
         return _checked(sha256_of(source), source, expected_sha256)
-    there = check_target(target, expected_sha256=expected_sha256, overwrite=overwrite, owned=owned)
+    of_folder = source.is_dir()
+    there = check_target(
+        target, expected_sha256=expected_sha256, overwrite=overwrite, owned=owned, folder=of_folder
+    )
     _make_folder(target.parent)
     remove_left_overs(target)
     if there is not None and there.sha256 == expected_sha256:
@@ -44,13 +55,18 @@ def promote(
 
 
 def check_target(
-    target: Path, *, expected_sha256: str | None, overwrite: bool, owned: Collection[str]
+    target: Path,
+    *,
+    expected_sha256: str | None,
+    overwrite: bool,
+    owned: Collection[str],
+    folder: bool = False,
 ) -> FileDigest | None:
     """What is at the target, None for nothing; Refusal if `promote` must not replace it.
 
-    Changes nothing. `expected_sha256` is None if the checkpoint is not trained yet.
+    Changes nothing. `expected_sha256` is None if the checkpoint is not trained yet. `folder`: it is one.
     """
-    _refuse_what_is_no_file(target)
+    _refuse_another_form(target, folder)
     if not target.exists():
         return None
     there = sha256_of(target)
@@ -70,7 +86,7 @@ def _copy(source: Path, target: Path, expected_sha256: str, owned: Collection[st
 
 
 def _refuse_no_source(source: Path) -> None:
-    if not source.is_file():
+    if not source.exists():
         raise CheckpointError(f"{printable(source)} is gone: put it back, {_OR_RETRAIN}")
 
 
@@ -84,7 +100,7 @@ def _checked(digest: FileDigest, source: Path, expected_sha256: str) -> FileDige
     return digest
 
 
-def _refuse_what_is_no_file(target: Path) -> None:
+def _refuse_another_form(target: Path, folder: bool) -> None:
     name = printable(target)
     if target.is_symlink():
         link = shlex.quote(name)
@@ -92,9 +108,10 @@ def _refuse_what_is_no_file(target: Path) -> None:
             f"{name} is a symbolic link to {printable(target.readlink())}: that would replace the link; "
             f"run: rm {link} or name another target under this stage's promotion in the config"
         )
-    if target.exists() and not target.is_file():
-        kind = "a folder" if target.is_dir() else "not a regular file"
-        raise Refusal(f"{name} is {kind}; set promotion.target of this stage in config.yaml to a file")
+    if target.exists() and not (target.is_dir() if folder else target.is_file()):
+        kind = "a folder" if target.is_dir() else "a file" if target.is_file() else "not a regular file"
+        wanted = "a new folder" if folder else "a file"
+        raise Refusal(f"{name} is {kind}; set promotion.target of this stage in config.yaml to {wanted}")
 
 
 def _make_folder(folder: Path) -> None:
@@ -122,7 +139,7 @@ def _refuse_not_ours(target: Path, found: str, owned: Collection[str], overwrite
 def _kept_as(target: Path, owned: Collection[str]) -> Path:
     """Where the replaced file is kept: `.previous` if that is free or ours, else the first free number."""
     first = target.with_name(f"{target.name}.previous")
-    if first.is_file() and not first.is_symlink() and sha256_of(first).sha256 in owned:
+    if first.exists() and not first.is_symlink() and sha256_of(first).sha256 in owned:
         return first
     later = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
     return next(name for name in itertools.chain((first,), later) if _is_free(name, target))
@@ -130,11 +147,16 @@ def _kept_as(target: Path, owned: Collection[str]) -> Path:
 
 def _is_free(name: Path, target: Path) -> bool:
     """Nothing is there, or what a killed promotion kept there already."""
-    return not os.path.lexists(name) or (name.exists() and not name.is_symlink() and name.samefile(target))
+    return not os.path.lexists(name) or (name.is_file() and not name.is_symlink() and name.samefile(target))
 
 
 def _keep(target: Path, previous: Path) -> None:
     """Gives the old content a second name, without a moment in which the first one is gone."""
+    if target.is_dir():
+        if previous.exists():  # ours, as `_kept_as` saw
+            remove_whole(previous)
+        target.rename(previous)
+        return
     aside = temporary_beside(target)
     try:
         os.link(target, aside)

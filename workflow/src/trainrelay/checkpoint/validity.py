@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainrelay.checkpoint.inspection import Counted, Inspection, examine
+from trainrelay.checkpoint.inspection import Inspection, examine
+from trainrelay.checkpoint.sources import SavedAs
 from trainrelay.errors import CheckpointError
 from trainrelay.records import CheckpointFacts, Unit
 from trainrelay.text import printable
@@ -16,20 +17,20 @@ def newest_valid(
     candidates: Sequence[tuple[int, Path]],
     epoch_base: int = 0,
     within: Callable[[Path], int | None] = lambda _: None,
-    counted: Callable[[Path], Counted] = lambda _: Counted(),
+    saved_as: Callable[[Path], SavedAs] = lambda _: SavedAs(),
     *,
     without_optimizer: bool = False,
 ) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
 
-    `candidates` are (count, path), newest first. Later ones are not opened. `epoch_base` and `counted` as in
+    `candidates` are (count, path), newest first. Later ones are not opened. `epoch_base` and `saved_as` as in
     `examine`; of files saved `within` an epoch, theirs is the candidate's epoch. `without_optimizer`: it may
     lack that.
     """
     skipped: list[str] = []
     for epoch, path in candidates:
         try:
-            inspection = examine(path, epoch_base, candidates[-1][1], counted(path))
+            inspection = examine(path, epoch_base, candidates[-1][1], saved_as(path))
         except CheckpointError as error:
             skipped.append(str(error))
             continue
@@ -37,7 +38,7 @@ def newest_valid(
             inspection = replace(inspection, facts=inspection.facts.model_copy(update={"epoch": epoch}))
         if without_optimizer and inspection.missing == ("optimizer",):
             inspection = replace(inspection, missing=())
-        problem = _why_invalid(inspection, epoch, counted(path).unit)
+        problem = _why_invalid(inspection, epoch, saved_as(path).unit)
         if problem is None:
             return inspection.facts, skipped
         skipped.append(f"{printable(path)} {problem}")

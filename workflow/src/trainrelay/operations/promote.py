@@ -130,6 +130,7 @@ def refuse_foreign_target(facts: state.Facts) -> None:
         expected_sha256=facts.train.final_checkpoint.file.sha256 if facts.train else None,
         overwrite=_overwrite(facts.at.settings),
         owned=written_by_us(facts.paths),
+        folder=facts.at.trainer.saves_folders,
     )
 
 

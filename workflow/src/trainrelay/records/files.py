@@ -71,7 +71,7 @@ Unit = Literal["epoch", "iteration"]
 """What a training counts; words take it from here, with an s for several."""
 KEYS: Mapping[Unit, str] = {"epoch": "epochs", "iteration": "iters"}
 """The key of a stage, and of our records, that says how many."""
-ITERATIONS = ("iteration", "iter_num", "global_step", "step", "iter")
+ITERATIONS = ("iteration", "iter_num", "global_step", "global_steps", "step", "iter")
 """What trainers that count iterations call their number, in checkpoints and in tables."""
 
 

@@ -103,7 +103,7 @@ def _open(
         record = _record(job, rung, number, point, launch)
         record = record.model_copy(update={"probes": tuple(probes), "resumed_step": step})
         around.lease.guard()
-        if first := job.dirs().in_first_save():
+        if first := job.dirs().in_first_save(job.trainer):
             shown.note(set_aside(first))
         for sentence in lay_out(job, point) if point and not job.trainer.takes_checkpoint else ():
             shown.note(sentence)

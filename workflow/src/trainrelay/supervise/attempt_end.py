@@ -16,7 +16,7 @@ from trainrelay.supervise.monitor import TrainerMonitor
 from trainrelay.supervise.process_list import UNSEEN
 from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.system.tail import Tail
-from trainrelay.trainers import Follower, StepSeen, checkpoint_files
+from trainrelay.trainers import Follower, StepSeen
 from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.finished import final_candidate, finished
 
@@ -126,7 +126,7 @@ def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
             if isinstance(seen, StepSeen):
                 counting.step(seen)
     folders = filter(None, (*job.work_dirs.all, job.work_dirs.kept))
-    files = (path for folder in folders for path in checkpoint_files(folder))
+    files = (path for folder in folders for path in job.trainer.saved(folder))
     counting.finish({path: job.trainer.glance(path) for path in files}, None)
     return record.model_copy(update={"within": counting.within})
 

@@ -8,14 +8,14 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import psutil
 
-from trainrelay.checkpoint import newest_valid
+from trainrelay.checkpoint import newest_valid, stamp_of
 from trainrelay.errors import Fenced, UserError
 from trainrelay.records import Owner
 from trainrelay.supervise.job import StageJob
@@ -23,7 +23,8 @@ from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending
 from trainrelay.supervise.resume import leftovers
 from trainrelay.system.alive import Kin, Process, find
-from trainrelay.system.files import copy_durably, remove_left_overs
+from trainrelay.system.files import copy_durably, files_below, put_in_place, remove, remove_left_overs
+from trainrelay.trainers import Trainer
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of, put
 from trainrelay.training.step_checkpoints import roll
@@ -34,6 +35,7 @@ FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change 
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
 _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5  # a listing of the work dir, which may be on a network file system
+_REST = 10  # times as long as the last listing took: of thousands of folders it is no load either
 _ROLL_S = 10.0  # between two looks at step checkpoints, which come minutes apart
 _END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
 _UNDERSTAND_S = 30.0  # a write is over when a second look finds the same
@@ -51,7 +53,7 @@ class CheckpointKeeper(threading.Thread):
         running: int | None = None,
     ) -> None:
         super().__init__(daemon=True)
-        self._running, self._rolls_at_s = running, 0.0
+        self._running, self._rolls_at_s, self._listing_s = running, 0.0, 0.0
         self._understand_at_s, self._puzzles = 0.0, ("", ("", FileStates()))  # first and last
         self._job, self._say, self._guard = job, say, guard
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
@@ -77,13 +79,13 @@ class CheckpointKeeper(threading.Thread):
         return ending
 
     def _wait(self, members: Sequence[Process], over: Callable[[], bool]) -> None:
-        folder, seen, written = self._job.work_dirs.current, self._before, ""
+        folder, seen, written = self._job.trainer.saves_in(self._job.work_dirs.current), self._before, ""
         while not over():
-            before, seen = seen, _files(folder)
+            before, seen = seen, self._files()
             # Not every writer is seen: it may be on another node, or in a container.
             both = ((one, before[one], seen[one]) for one in before.keys() & seen.keys())
             grown = (one for one, was, now in both if was[0] == now[0] and was[1] < now[1])
-            held = _open_for_writing(folder, members)
+            held = _open_for_writing(folder, members, {name.partition("/")[0] for name in seen})
             if not (name := held or next(grown, None)):
                 break
             if not written:
@@ -98,7 +100,7 @@ class CheckpointKeeper(threading.Thread):
     def run(self) -> None:
         """Copies until it is closed, or the stage is another's."""
         with suppress(Fenced):
-            while not self._closed.wait(_LOOK_S):
+            while not self._closed.wait(max(_LOOK_S, min(_REST * self._listing_s, _UNDERSTAND_S))):
                 # Now rather than between this training and the next: judging the last checkpoint needs it.
                 import_module("numpy")
                 for part in (self.look, self._roll, self._understand):
@@ -123,7 +125,9 @@ class CheckpointKeeper(threading.Thread):
 
     def look(self) -> None:
         """Copies what was written since the last look; a disk that does not take it ends no training."""
-        self._before, self._seen = self._seen, _files(self._job.work_dirs.current)
+        began_s = time.monotonic()
+        self._before, self._seen = self._seen, self._files()
+        self._listing_s = time.monotonic() - began_s
         with suppress(OSError):  # nobody can tell now whether it is gone
             if not (self._job.work_dirs.current / OWNER).exists():
                 self._left = self._seen if self._left is None else self._left
@@ -137,7 +141,7 @@ class CheckpointKeeper(threading.Thread):
         # Nothing is being written or renamed now, nor removed by the trainer itself.
         if self._job.retain and self._before == self._seen != self._retained:
             self._job.retain(self._guard, self._say)
-            self._retained = _files(self._job.work_dirs.current)
+            self._retained = self._files()
 
     def _roll(self) -> None:
         """Step checkpoints of the attempts before go once there are enough of this one."""
@@ -179,38 +183,55 @@ class CheckpointKeeper(threading.Thread):
         # A training that began again does not cost the copy.
         least = max((saved for saved, _ in trainer.checkpoints(dirs.kept)), default=0)
         if epoch >= least and self._before.get(path.name) != self._seen.get(path.name):
-            self._keep(epoch, path, dirs.kept / path.name)
+            self._keep(epoch, path, trainer.saves_in(dirs.kept) / path.name)
 
     def _keep(self, epoch: int, path: Path, target: Path) -> None:
         """A copy that is not valid, or of what changed meanwhile, does not replace the one before."""
         aside, (_, size, saved_ns) = target.with_name(f"{target.name}.new"), self._seen[path.name]
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < 2 * size:  # the trainer's next write comes first
             raise OSError(f"{target.parent} has too little room")
         remove_left_overs(aside)
         copy_durably(path, aside)
         os.utime(aside, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
-        same = _files(path.parent).get(path.name) == self._seen.get(path.name)
+        same = self._files().get(path.name) == self._seen.get(path.name)
         trainer, found = self._job.trainer, [(epoch, aside)]
-        counted, bare = trainer.counted(path), trainer.saves_no_optimizer([path])
-        if same and newest_valid(found, counted=lambda _: counted, without_optimizer=bare)[0]:
+        saved_as, bare = trainer.saved_as(path), trainer.saves_no_optimizer([path])
+        if same and newest_valid(found, saved_as=lambda _: saved_as, without_optimizer=bare)[0]:
             self._guard()
-            aside.replace(target)
-        aside.unlink(missing_ok=True)
+            put_in_place(aside, target)
+        remove(aside)
+
+    def _files(self) -> FileStates:
+        return _files(self._job.trainer, self._job.work_dirs.current)
 
 
-def _open_for_writing(folder: Path, members: Sequence[Process]) -> str | None:
-    """A checkpoint that one of the processes has open for writing."""
+def _open_for_writing(folder: Path, members: Sequence[Process], folders: Collection[str] = ()) -> str | None:
+    """A checkpoint, or a file in one of `folders`, that one of the processes has open for writing."""
+    home = folder.resolve()  # as the kernel says them
     for member in members:
         with suppress(psutil.Error, OSError):  # it has ended, or is another user's
             for file in psutil.Process(member.pid).open_files():
                 path = Path(file.path)
-                if file.mode != "r" and _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
+                if file.mode == "r":
+                    continue
+                if _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
                     return path.name
+                if path.is_relative_to(home) and (within := path.relative_to(home)).parts[0] in folders:
+                    return str(within)
     return None
 
 
-def _files(folder: Path) -> FileStates:
+def _files(trainer: Trainer, work_dir: Path) -> FileStates:
+    folder, found = trainer.saves_in(work_dir), FileStates()
+    with suppress(OSError, UserError):
+        for path in trainer.saved(work_dir) if trainer.saves_folders else ():
+            found |= {str(one.relative_to(folder)): stamp_of(one) for one in (path, *files_below(path))}
+        return found | _plain_files(folder)
+    return {}
+
+
+def _plain_files(folder: Path) -> FileStates:
     with suppress(OSError), os.scandir(folder) as entries:
         plain = (entry for entry in entries if _CHECKPOINT.search(entry.name) and not entry.is_symlink())
         found = ((entry.name, entry.stat()) for entry in plain)

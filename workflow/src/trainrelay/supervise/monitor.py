@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance
+from trainrelay.errors import UserError
 from trainrelay.progress_lines.bars import parts
 from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import AttemptRecord
@@ -21,9 +22,10 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.process_list import Launcher
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.telemetry import TelemetryReader
+from trainrelay.system.files import size_of
 from trainrelay.system.tail import Tail
 from trainrelay.text import printable, quoted
-from trainrelay.trainers import Follower, StepSeen, checkpoint_files
+from trainrelay.trainers import Follower, StepSeen, Trainer
 
 POLL_S = 0.1  # a stop is felt at once, and a look at a log without news costs a system call
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
@@ -161,7 +163,7 @@ class TrainerMonitor:
 
     def glances(self) -> dict[Path, Glance]:
         """What the files say that look like checkpoints; none where all of them are known to be whole."""
-        files = checkpoint_files(self.work_dir) if self.trainer.epoch_bases is None else ()
+        files = self.trainer.saved(self.work_dir) if self.trainer.epoch_bases is None else ()
         return {path: self.trainer.glance(path) for path in files}
 
     def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
@@ -200,7 +202,11 @@ class TrainerMonitor:
         """Whether a checkpoint grew, which is looked for as long as no line shows progress."""
         if self.last_step is not None or now_s < self._next_s:
             return False
-        before, self._files, self._next_s = self._files, _sizes(self.work_dir), now_s + SAVES_EVERY_S
+        before, self._files, self._next_s = (
+            self._files,
+            _sizes(self.trainer, self.work_dir),
+            now_s + SAVES_EVERY_S,
+        )
         return before is not None and not self._files <= before
 
     def _say_slow(self) -> None:
@@ -221,9 +227,9 @@ class TrainerMonitor:
         self.display.note(f"{said}; the last ones: {shown}" if shown else said)
 
 
-def _sizes(folder: Path) -> set[tuple[str, int]]:
-    with suppress(OSError):
-        return {(path.name, path.stat().st_size) for path in checkpoint_files(folder)}
+def _sizes(trainer: Trainer, folder: Path) -> set[tuple[str, int]]:
+    with suppress(OSError, UserError):
+        return {(path.name, size_of(path)) for path in trainer.saved(folder)}
     return set()
 
 

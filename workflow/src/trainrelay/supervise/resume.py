@@ -7,14 +7,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import glance
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
-from trainrelay.system.files import copy_durably, read_record, unused, written_or_explained
+from trainrelay.system.files import copy_durably, make_folder, read_record, unused, written_or_explained
 from trainrelay.text import printable, quoted
-from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer, checkpoint_files
+from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer
 from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.owners import owner_of
 from trainrelay.training.step_checkpoints import Continued, altered, read_steps, to_resume_from
@@ -95,16 +94,18 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
 
     Files of the work dir that are later, or cut short, are renamed.
     """
-    folder, source = job.work_dirs.current, Path(point.path)
+    work_dir, source = job.work_dirs.current, Path(point.path)
+    folder = job.trainer.saves_in(work_dir)
     found = job.checkpoints()
     later = [path for count, path in found if count > (point.done or 0) or path.name == source.name]
-    torn = [path for path, _ in job.trainer.unrecognised(folder) if job.trainer.is_called_so(path)]
+    torn = [path for path, _ in job.trainer.unrecognised(work_dir) if job.trainer.is_called_so(path)]
     done = []
     for path in dict.fromkeys((*later, *torn)):
         if path.parent == folder and path != source:
             done.append(set_aside(path))
     if (target := folder / source.name) != source and not target.exists():
         saved_ns = source.stat().st_mtime_ns
+        make_folder(folder)
         copy_durably(source, target)
         os.utime(target, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
         done.append(f"copied {printable(str(source))} to {printable(str(folder))}, where the trainer looks")
@@ -123,7 +124,7 @@ def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
 def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     """The files that were not understood, what was looked for, and the first lines of the log."""
     files = job.unrecognised()
-    seen = {path: glance(path) for path in checkpoint_files(job.work_dirs.current)}
+    seen = {path: job.trainer.glance(path) for path in job.trainer.saved(job.work_dirs.current)}
     alone = [(p, _ALONE + one.numbers) for p, one in seen.items() if one.number is None and not one.problem]
     files, unrecognised = [*files, *alone], bool(files)
     listed = ", ".join(
@@ -134,7 +135,7 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
     words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
-    if remedy := next((how for path, _ in files if (how := glance(path).remedy)), None):
+    if remedy := next((how for path, _ in files if (how := job.trainer.glance(path).remedy)), None):
         words = f"{words}; {remedy} (and so with each)"
     return Leftovers(unrecognised, words, any_file=bool(files))
 

@@ -10,6 +10,7 @@ import operator
 import os
 import secrets
 import shlex
+import shutil
 import stat
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ _instead: ContextVar[Mapping[Path, BaseModel | None]] = ContextVar("instead", de
 DOCTOR = "to see what can be rebuilt of it, run: trainrelay doctor RUN/STAGE"
 CHUNK_BYTES = 4 * 1024 * 1024  # 256 reads for a GiB, and little memory
 _MOST_ENTRIES = 1000  # of a folder that is only looked into: one with a data set in it costs little time
+_MOST_FILES = 20_000  # of a checkpoint's folder: some for each rank
+_REMOVED = ".trainrelay-removed-"  # before the name of a folder that is being removed
 _AGAIN = "fix that, then run the same command again"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _JSON_OPTIONS = (
@@ -78,14 +81,70 @@ def copy_durably(
 ) -> FileDigest:
     """Copies and hashes in one pass; what `before_replace` raises leaves `target` as it was.
 
-    The digest is that of the bytes written, under the target's path.
+    The digest is that of the bytes written, under the target's path. Of a folder, each file; a folder that is
+    at the target is replaced.
     """
+    if source.is_dir():
+        return _copy_folder(source, target, before_replace)
     with reading(source) as reader, replacing(target) as writer:
         digest = _hash(target, _copied(source, reader, writer))
         sync(writer)
         if before_replace:
             before_replace(digest)
     return digest
+
+
+def _copy_folder(
+    source: Path, target: Path, before_replace: Callable[[FileDigest], None] | None
+) -> FileDigest:
+    aside, digests = temporary_beside(target), dict[str, FileDigest]()
+    try:
+        with written_or_explained(target):
+            aside.mkdir()
+            for file in files_below(source):
+                copy = aside / file.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with reading(file) as reader, copy.open("xb") as writer:
+                    digests[str(copy.relative_to(aside))] = _hash(copy, _copied(file, reader, writer))
+                    sync(writer)
+            for folder in sorted({copy.parent for copy in files_below(aside)}, reverse=True):
+                sync_folder(folder)
+            digest = _digest_of_folder(target, digests)
+            if before_replace:
+                before_replace(digest)
+            put_in_place(aside, target)
+    finally:
+        remove(aside)
+    return digest
+
+
+def put_in_place(aside: Path, target: Path) -> None:
+    """Makes what was written aside the target. Nothing replaces a folder at once: it is renamed before."""
+    old = temporary_beside(target) if target.is_dir() else None
+    if old:
+        target.rename(old)
+    aside.rename(target)
+    sync_folder(target.parent)
+    if old:
+        remove(old)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it; nothing may be there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_whole(path: Path) -> None:
+    """Removes a file or a folder at once: what a kill leaves has another name, and goes with the next one."""
+    if not path.is_dir():
+        path.unlink()
+        return
+    path.rename(path.with_name(f"{_REMOVED}{secrets.token_hex(6)}"))
+    for left in path.parent.glob(f"{_REMOVED}*"):
+        remove(left)
 
 
 def append(path: Path, line: bytes) -> int:
@@ -160,8 +219,8 @@ def remove_left_overs(path: Path) -> None:
     prefix = _temporary_prefix(path)
     with written_or_explained(path):
         for entry in list(path.parent.iterdir()):
-            if entry.name.startswith(prefix):
-                entry.unlink(missing_ok=True)
+            if entry.name.startswith((prefix, _REMOVED)):
+                remove(entry)
 
 
 def _temporary_prefix(path: Path) -> str:
@@ -332,7 +391,11 @@ def below(path: Path, folder: Path) -> Path | None:
 
 
 def sha256_of(path: Path) -> FileDigest:
-    """The digest of a file's content, read in chunks; UserError where it cannot be read."""
+    """The digest of a file's content, read in chunks, or of all files of a folder; UserError where that
+    cannot be read."""
+    if path.is_dir():
+        files = files_below(path)
+        return _digest_of_folder(path, {str(one.relative_to(path)): sha256_of(one) for one in files})
     with reading(path) as file:
         return digest_of(path, file)
 
@@ -355,6 +418,35 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"cannot read {path}: it {problem}")
     with file:
         yield file
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and of those below it, in order; UserError for a link, or for too many."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot list {error.filename}: {error.strerror}; {_AGAIN}") from error
+
+    found, seen = list[Path](), 0
+    for above, folders, names in os.walk(folder, onerror=refuse):
+        seen += len(folders) + len(names)
+        if seen > _MOST_FILES:
+            raise UserError(f"{folder} holds more files than any checkpoint does")
+        for path in (Path(above, name) for name in (*folders, *names)):
+            if path.is_symlink():
+                raise UserError(f"{folder} holds the link {path.relative_to(folder)}, which is not followed")
+        found += (Path(above, name) for name in names)
+    return sorted(found)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder. OSError or UserError."""
+    return sum(one.stat().st_size for one in (files_below(path) if path.is_dir() else [path]))
+
+
+def _digest_of_folder(folder: Path, files: Mapping[str, FileDigest]) -> FileDigest:
+    lines = "".join(f"{one.sha256}  {name!r}\n" for name, one in sorted(files.items()))
+    size = sum(one.size for one in files.values())
+    return FileDigest(path=str(folder), sha256=hashlib.sha256(lines.encode()).hexdigest(), size=size)
 
 
 def _chunks(path: Path, file: IO[bytes]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from trainrelay.checkpoint import Counted, Glance, glance, inspect
+from trainrelay.checkpoint import Glance, SavedAs, glance, inspect
 from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import CheckpointFacts, EpochBases, Unit
 from trainrelay.system.tail import RowsTail
@@ -251,6 +251,8 @@ class Trainer(Protocol):
     appends_to: tuple[str, ...] = ()
     # Whether it resumes without the state of an optimizer, if none of its checkpoints has one.
     may_lack_optimizer: bool = False
+    # Whether its checkpoints are folders, each with all of its files.
+    saves_folders: bool = False
     # The names of its checkpoints, in a sentence, where not every file of torch.save is one.
     called: str = ""
 
@@ -323,9 +325,9 @@ class Trainer(Protocol):
         """Its `metrics` from a byte on, where it has some."""
         return RowsTail(work_dir / self.metrics, from_byte) if self.metrics else None
 
-    def counted(self, path: Path) -> Counted:  # noqa: ARG002
-        """What tells how much of the training a checkpoint holds."""
-        return Counted(self.unit)
+    def saved_as(self, path: Path) -> SavedAs:  # noqa: ARG002
+        """How a checkpoint was saved, and what tells how much of the training it holds."""
+        return SavedAs(self.unit)
 
     def saves_no_optimizer(self, paths: Iterable[Path]) -> bool:
         """Whether it resumes without one, as none of these checkpoints, which know their count, is whole,
@@ -334,10 +336,22 @@ class Trainer(Protocol):
             return False
         found = list(paths)
         names, folders = {_without_digits(path) for path in found}, {path.parent for path in found}
-        files = filter(self.is_called_so, (file for one in folders for file in checkpoint_files(one)))
+        files = filter(self.is_called_so, (file for one in folders for file in self.listed(one)))
         others = [file for file in files if _without_digits(file) not in names]
         whole = any(self.glance(path).shapes for path in found)
         return not (whole or any(self.glance(path).broken for path in others))
+
+    def saves_in(self, work_dir: Path) -> Path:
+        """The folder of its checkpoints, which is the work dir or below it."""
+        return work_dir
+
+    def saved(self, work_dir: Path) -> list[Path]:
+        """What may be checkpoints, by their names; none where the folder does not exist."""
+        return self.listed(self.saves_in(work_dir))
+
+    def listed(self, folder: Path) -> list[Path]:
+        """The same of any folder that has some."""
+        return checkpoint_files(folder)
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
         """Whether a file has a name that the checkpoints of this kind can have."""
@@ -345,22 +359,22 @@ class Trainer(Protocol):
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""
-        files = filter(self.is_called_so, checkpoint_files(work_dir))
+        files = filter(self.is_called_so, self.saved(work_dir))
         return by_epoch(((self.glance(path), path) for path in files), epoch_base)
 
     def glance(self, path: Path) -> Glance:
         """What a checkpoint says of itself, in the unit of the training."""
-        return glance(path, self.counted(path))
+        return glance(path, self.saved_as(path))
 
     def inspect(self, path: Path, epoch_base: int, first: Path) -> CheckpointFacts:
         """The facts of a checkpoint, in the unit of the training."""
-        return inspect(path, epoch_base, first, self.counted(path))
+        return inspect(path, epoch_base, first, self.saved_as(path))
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are not understood, with why as the rest of a sentence; where
         no checkpoint is, all that has another name: a start would save over what these were made of."""
         counted = {path for _, path in self.checkpoints(work_dir)}
-        files = [path for path in checkpoint_files(work_dir) if path not in counted]
+        files = [path for path in self.saved(work_dir) if path not in counted]
         bad = not_understood(files, self.glance)
         if counted:
             return bad
@@ -373,7 +387,8 @@ class Trainer(Protocol):
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
-        return could_be_overwritten(work_dir, *self.appends_to)
+        saved = {str(path.relative_to(work_dir)) for path in self.saved(work_dir)}
+        return sorted(saved.union(could_be_overwritten(work_dir, *self.appends_to)))
 
     @abstractmethod
     def checkpoint_path(self, work_dir: Path, count: int) -> Path:

@@ -10,7 +10,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-from trainrelay.checkpoint import Counted
+from trainrelay.checkpoint import SavedAs
 from trainrelay.records import KEYS, EpochBases, Unit
 from trainrelay.trainers.base import (
     LaunchRequest,
@@ -166,10 +166,10 @@ class OpenMMLab(Trainer):
             return ResumeSeen(int(resumed[1]), int(resumed[2]))
         return None
 
-    def counted(self, path: Path) -> Counted:
+    def saved_as(self, path: Path) -> SavedAs:
         """Iterations by the name: mmcv's file holds one less. Epochs by the content."""
         named = self._numbered(path) or self._numbered(path, "best_.+_")
-        return Counted(self.unit, named if self.unit == "iteration" else None)
+        return SavedAs(self.unit, named if self.unit == "iteration" else None)
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
         """epoch_N.pth, newest first by N: mtimes may be wrong on network storage, latest.pth may dangle."""

@@ -17,7 +17,7 @@ _OTHER = re.compile(
     r"\.(h5|keras|pdparams|distcp)$|(ckpt|checkpoint|weights|model).*\.(pkl|npz|msgpack)$", re.I
 )
 _FOLDER = re.compile(r"(global_?step|checkpoint|ckpt)[-_]?\d", re.I)
-_ASIDE = re.compile(r"\.damaged\d*$")
+_ASIDE = re.compile(r"\.(damaged\d*|new)$")
 _HEAD_BYTES = 4096  # one page: the first member's name, or the imports with which a pickle begins
 
 
@@ -25,6 +25,12 @@ def checkpoint_files(work_dir: Path) -> list[Path]:
     """Plain files whose names say that they are checkpoints; none where the folder does not exist."""
     named = filter(_is_named_so, inside(work_dir))
     return [path for path in named if path.is_file() and not path.is_symlink()]
+
+
+def checkpoint_folders(work_dir: Path) -> list[Path]:
+    """Folders of a work dir, of whatever name, but no links and none that we have put aside."""
+    folders = (path for path in inside(work_dir) if path.is_dir() and not path.is_symlink())
+    return [path for path in folders if not (path.name.startswith(".") or _ASIDE.search(path.name))]
 
 
 def by_epoch(files: Iterable[tuple[Glance, Path]], epoch_base: int) -> list[tuple[int, Path]]:
@@ -47,18 +53,21 @@ def not_understood(
     return [(path, why) for path in sorted(paths) if (why := glanced(path).problem)]
 
 
-def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, str]]:
-    """What looks like a checkpoint and was written since then, but is no plain file in the work dir itself.
+def misplaced_checkpoints(work_dir: Path, saved: Iterable[Path], since_s: float) -> list[tuple[Path, str]]:
+    """What looks like a checkpoint and was written since then, but is none of `saved` nor in one of them.
 
     Links, other endings, and what is up to three folders down (Lightning's); of thousands of files not all.
     What we have renamed is none.
     """
-    plain = set(checkpoint_files(work_dir))
-    others = (one for one in first_below(work_dir, 3) if one not in plain and not _ASIDE.search(one.name))
-    return [(path, why) for path in others if (why := _why_hidden(path, since_s))]
+    known = set(saved)
+    found = (one for one in first_below(work_dir, 3) if not known.intersection((one, *one.parents)))
+    others = (
+        one for one in found if not any(_ASIDE.search(part) for part in one.relative_to(work_dir).parts)
+    )
+    return [(path, why) for path in others if (why := _why_hidden(path, work_dir, since_s))]
 
 
-def _why_hidden(path: Path, since_s: float) -> str | None:
+def _why_hidden(path: Path, work_dir: Path, since_s: float) -> str | None:
     try:
         is_alias = path.is_symlink() and path.resolve().parent == path.parent.resolve()
         if is_alias or path.lstat().st_mtime < since_s:
@@ -70,8 +79,11 @@ def _why_hidden(path: Path, since_s: float) -> str | None:
     except (OSError, UserError):
         return None
     seen = glance(path)
-    alone = seen.number is None and seen.problem is None
-    return None if alone else seen.problem or f"is no file that ends in {', '.join(READ)} in the work dir"
+    if seen.problem or seen.number is None:
+        return seen.problem
+    where = "is in a folder below" if path.parent != work_dir else "is not where checkpoints are asked for"
+    named = path.name.lower().endswith(READ) and not path.is_symlink()
+    return where if named else f"is no file that ends in {', '.join(READ)} in the work dir"
 
 
 def _holds_tensors(path: Path) -> bool:

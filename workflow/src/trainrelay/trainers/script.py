@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from trainrelay.checkpoint import Counted
+from trainrelay.checkpoint import SavedAs
 from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.progress_lines.described import PatternReader, RowReader, compiled
 from trainrelay.records import KEYS, EpochBases
@@ -43,6 +43,7 @@ from trainrelay.trainers.local_rank import declared
 from trainrelay.trainers.metriclogger import NOT_WEIGHTS
 from trainrelay.trainers.mmcv_values import flat
 from trainrelay.trainers.python_values import bounded, cut
+from trainrelay.trainers.saved_files import checkpoint_folders
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_node, one_rank
 
@@ -75,11 +76,15 @@ class Script(Trainer):
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
         self.takes_checkpoint = "checkpoint" in places(settings.resume)
         inside = settings.counted or "another key: set script.counted to it"
-        where = f'inside ({inside}) or in the name (script.checkpoints: "NAME_{{{KEYS[self.unit][:-1]}}}.pt")'
-        self.looked_for = (
-            f"files {settings.checkpoints} of torch.save with weights, their {self.unit} {where}"
-        )
-        self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
+        self.saves_folders = settings.checkpoints.endswith("/")
+        name = f"NAME_{{{KEYS[self.unit][:-1]}}}"
+        where = f'inside ({inside}) or in the name (script.checkpoints: "{name}.pt", "FOLDER/{name}.pt"'
+        what, as_folders = ("folders", "") if self.saves_folders else ("files", f', of folders "{name}/"')
+        counts = f"their {self.unit} {where}{as_folders})"
+        self.looked_for = f"{what} {settings.checkpoints} of torch.save with weights, {counts}"
+        self.called = settings.checkpoints
+        self._below, _, self._named = self.called.rstrip("/").rpartition("/")
+        self._name = _name_pattern(self._named)
         self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(PatternReader, settings.progress) if settings.progress else ConsoleReader
         self.described = partial(RowReader if settings.metrics else lines, iters)
@@ -127,11 +132,21 @@ class Script(Trainer):
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
         return Launch(tuple(self._argv(request)), env, cwd)
 
-    def counted(self, path: Path) -> Counted:
+    def saved_as(self, path: Path) -> SavedAs:
         """The number in the name of a checkpoint, else what its settings name."""
         found = self._name.fullmatch(path.name)
         named = int(found[1]) if found and found.groups() else None
-        return Counted(self.unit, named, self.settings.counted)
+        return SavedAs(self.unit, named, self.settings.counted, self.settings.classes)
+
+    def saves_in(self, work_dir: Path) -> Path:
+        """As its settings ask for."""
+        return work_dir / self._below
+
+    def listed(self, folder: Path) -> list[Path]:
+        """Files, or folders where its settings say so."""
+        if not self.saves_folders:
+            return super().listed(folder)
+        return list(filter(self.is_called_so, checkpoint_folders(folder)))
 
     def is_called_so(self, path: Path) -> bool:
         """As its settings ask for."""
@@ -139,8 +154,9 @@ class Script(Trainer):
 
     def checkpoint_path(self, work_dir: Path, count: int) -> Path:
         """As its settings name it, in a plan; which of several it is, only the file tells."""
-        name = filled(self.settings.checkpoints, dict.fromkeys(("epoch", "iter"), str(count)))
-        return work_dir / (f"checkpoint-of-{self.unit}-{count}" if set("*?[") & set(name) else name)
+        name = filled(self._named, dict.fromkeys(("epoch", "iter"), str(count)))
+        name = f"checkpoint-of-{self.unit}-{count}" if set("*?[") & set(name) else name
+        return self.saves_in(work_dir) / name
 
     def _from_cwd(self, request: LaunchRequest, path: str) -> str:
         """A path that is meant from the checkout."""

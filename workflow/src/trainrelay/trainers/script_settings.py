@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -66,9 +68,17 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _classes(text: str) -> str:
+    top = text.partition(".")[0]
+    if top in sys.stdlib_module_names or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.(\w+|\*)", text):
+        raise ValueError("names no class of yours; write PACKAGE.CLASS, or PACKAGE.* for all of a package")
+    return text
+
+
 def _glob(text: str) -> str:
-    if "/" in text:
-        raise ValueError("is a name in the work dir itself, without a folder; set the stage's work_dir to it")
+    folder, name = PurePath(text).parent, PurePath(text).name
+    if name in ("", "..") or folder.is_absolute() or re.search(r"[*?\[{]|(^|/)\.\.(/|$)", str(folder)):
+        raise ValueError('is a name in the work dir, or in a folder below that has no *, as "weights/*.pt"')
     if places(text) - {"epoch", "iter"} or text.count("{epoch}") + text.count("{iter}") > 1:
         raise ValueError("knows *, ? and one {epoch} or {iter}")
     return text
@@ -77,10 +87,10 @@ def _glob(text: str) -> str:
 def _checkpoint_names(text: str) -> str:
     (wild, tail), *_ = re.findall(r"([*?\]]?)([^*?\]}]*)$", text.lower())
     found = any(tail.endswith(one) or (wild and one.endswith(tail)) for one in READ)
-    if not found or re.search(r"[*?\]}].*/", text):
+    if not (found or text.endswith("/")):
         raise ValueError(
-            f"finds none: a checkpoint is one file in the work dir that ends in {', '.join(READ)}, and no"
-            " folder (as checkpoint-500/ of Hugging Face's Trainer); let the script save such a file, too"
+            f"finds none: a checkpoint is a file in the work dir that ends in {', '.join(READ)}; of a folder,"
+            ' as of Hugging Face\'s Trainer, write a slash behind the name: "checkpoint-{iter}/"'
         )
     return _glob(text)
 
@@ -118,10 +128,14 @@ class ScriptSettings(BaseModel):
     metrics: Annotated[str, Field(pattern=r"^[^/*?\[{]+$")] | None = None
     """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read in place of lines."""
     checkpoints: Annotated[str, AfterValidator(_checkpoint_names)] = "*"
-    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "ckpt_{iter}.pt", by which a
-    name tells its epoch or iteration; without, a checkpoint's content does."""
+    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "weights/{iter}.pt", by which a
+    name tells its epoch or iteration; without, a checkpoint's content does. With a slash at its end, folders,
+    as "checkpoint-{iter}/" of Hugging Face's Trainer."""
     counted: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=200)] | None = None
     """The key of a checkpoint that holds its epoch or iteration, dotted where it is within another, e.g.
     finished_epoch or trainer.epoch; null: epoch, iteration, global_step or another usual one."""
+    classes: tuple[Annotated[str, AfterValidator(_classes)], ...] = Field(default=(), strict=False)
+    """Classes of yours that its checkpoints hold as objects, e.g. my_package.config.Config, or my_package.*;
+    their code is not run. Any other is refused, and one that is called, as an Enum, if not named itself."""
     sample_log: str | None = None
     """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it says."""

@@ -13,10 +13,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainrelay.system.files import content
 from trainrelay.text import printable
 
 _GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs must not stop a start
@@ -94,8 +96,9 @@ def _version(root: Path) -> CodeVersion:
         except OSError as error:
             raise _GitFailed(f"its index cannot be copied: {error.strerror}") from None
         ours = {"GIT_DIR": bare, "GIT_WORK_TREE": top, "GIT_OBJECT_DIRECTORY": str(root / objects)}
-        config = root / "config.yaml"
-        without = _OURS if config.is_file() and _RUNS.search(config.read_bytes()) else ()
+        without: Sequence[str] = ()
+        with suppress(OSError):  # none, or none that we may read
+            without = _OURS if _RUNS.search(content(root / "config.yaml")) else ()
         return CodeVersion(commit, _git(root, *said, "diff", *_PLAIN, commit, "--", ".", *without, **ours))
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from trainrelay.config import Config, load_site
 from trainrelay.slurm import Request, sbatch_flags
 from trainrelay.slurm.flags import request_of
-from trainrelay.system.files import one_reading, read_once
+from trainrelay.system.files import one_reading, read_once, size_of
 from trainrelay.text import masked
 from trainrelay.trainers import Launch, LaunchRequest, not_understood, prefixed, torch_release, whole_load
 from trainrelay.training import retention, state
@@ -179,8 +179,8 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     yield from retention.best_may_go(facts.at)
     if settings.exact and EXACT not in facts.ingredients:
         yield "exact: this training began without it, and continues without it"
-    for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
-        yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
+    for path in (path for _, path in facts.checkpoints if facts.work_dirs.kept in path.parents):
+        yield f"keeps a copy of {path.name}, which the trainer overwrites: {size_of(path) / 1e9:.2g} GB"
     release = torch_release(request.interpreter, request.prefix)
     yield from filter(None, [whole_load(request, release), _too_short(facts)])
 

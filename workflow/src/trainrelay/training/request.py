@@ -116,7 +116,7 @@ def missing(request: LaunchRequest, initial: Path | None, parent: StageContext |
         yield f"the prefix {request.prefix[0]} was not found; set trainer.prefix in the config"
     if not request.prefix and shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
-    if initial is not None and not initial.is_file():
+    if initial is not None and not initial.exists():
         own = "put it there, or name another in the trainer config"
         typed = f"run: {made_again(parent.paths.checkpoint)}" if parent else own
         yield f"the initial checkpoint {initial} does not exist; {typed}"

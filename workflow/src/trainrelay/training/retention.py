@@ -10,16 +10,16 @@ import json
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from trainrelay.config import stage_paths
 from trainrelay.errors import UserError
 from trainrelay.preflight.check_result import CheckResult, note, ok
 from trainrelay.preflight.folders import space_check
 from trainrelay.records import Identity, Promotions, Removals, RemovedCheckpoint
-from trainrelay.system.files import inside, read_record, write_json
+from trainrelay.system.files import inside, read_record, remove_whole, size_of, write_json
 from trainrelay.text import quoted
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import owner_of
@@ -35,7 +35,7 @@ _LEAST_BEST = 2  # the best, and what is promoted if that is no good
 
 def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoint]:
     """What `keep` lets go once the newest are valid; `ranked`: what was evaluated, the best first."""
-    asked, keep, folder = facts.at.settings, facts.at.settings.keep, facts.work_dirs.current
+    asked, keep, folder = facts.at.settings, facts.at.settings.keep, _folder(facts)
     if keep is None or not _is_ours(facts) or not _counts(facts):
         return []
     counts = sorted({count for count, _ in facts.checkpoints})
@@ -47,7 +47,7 @@ def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoi
     except UserError:
         return []  # a record that is damaged may name any of them
     return [
-        RemovedCheckpoint(name=path.name, count=count, size=path.lstat().st_size, at_s=now_s)
+        RemovedCheckpoint(name=path.name, count=count, size=size_of(path), at_s=now_s)
         for count, path in reversed(facts.checkpoints)
         if path.parent == folder
         and count not in stay
@@ -70,16 +70,16 @@ def retain(facts: Facts, ranked: Sequence[int], guard: Callable[[], object]) -> 
     guard()
     noted = {one.name: one for one in (*facts.removed.files, *going)}  # first: we may be killed in between
     write_json(facts.paths.removed, Removals(files=tuple(noted.values())))
-    for path in (facts.work_dirs.current / one.name for one in going):
+    for path in (_folder(facts) / one.name for one in going):
         guard()
-        if _is_ours(facts) and stat.S_ISREG(path.lstat().st_mode):  # reading the newest took a while
-            path.unlink()
+        if _is_ours(facts) and not path.is_symlink():  # reading the newest took a while
+            remove_whole(path)
     return f"keep removes {_listed(facts, going)}"
 
 
 def explained(facts: Facts) -> str | None:
     """Which checkpoints are not there because `keep` removed them; None: none is missing for that."""
-    gone = [one for one in facts.removed.files if not (facts.work_dirs.current / one.name).exists()]
+    gone = [one for one in facts.removed.files if not (_folder(facts) / one.name).exists()]
     last = time.strftime("%Y-%m-%d %H:%M", time.localtime(max((one.at_s for one in gone), default=0)))
     return f"keep removed {_listed(facts, gone)}, the last of them {last}" if gone else None
 
@@ -97,7 +97,7 @@ def room(facts: Facts) -> CheckResult:
     if keep:  # the one that is being written is one more
         best = max(keep.best or 0, _LEAST_BEST) if at.settings.best else 0
         most += [keep.last + 1 + best + sum(1 for one in coming if keep.every and one % keep.every == 0)]
-    size_bytes = next((path.stat().st_size for _, path in facts.checkpoints if path.is_file()), None)
+    size_bytes = next((size_of(path) for _, path in facts.checkpoints if path.exists()), None)
     freed_bytes = sum(one.size for one in expendable(facts))
     return space_check(facts.work_dirs.current, size_bytes, min(most), freed_bytes)
 
@@ -105,7 +105,7 @@ def room(facts: Facts) -> CheckResult:
 def step_room(facts: Facts) -> CheckResult | None:
     """Whether disk and memory hold the step checkpoints; None if none are saved, or no size is known."""
     size_bytes = next((sum(one.bytes for one in step.manifest.files.values()) for step in facts.steps), 0)
-    own = (path.stat().st_size for _, path in facts.checkpoints if path.is_file())
+    own = (size_of(path) for _, path in facts.checkpoints if path.exists())
     if not (facts.at.saves_steps and (size_bytes := size_bytes or next(own, 0))):
         return None
     most, size_gb, folder = facts.at.settings.keep_steps + 1, size_bytes / _GB, facts.paths.folder
@@ -145,6 +145,10 @@ def _counts(facts: Facts) -> bool:
     return facts.work_dirs.bases.saved is not None
 
 
+def _folder(facts: Facts) -> Path:
+    return facts.at.trainer.saves_in(facts.work_dirs.current)
+
+
 def _is_ours(facts: Facts) -> bool:
     owner = owner_of(facts.work_dirs.current)
     return facts.identity is not None and owner is not None and owner.id == facts.identity.owner
@@ -166,7 +170,7 @@ def _records(facts: Facts) -> list[str]:
     begun = [read_record(of.identity, Identity) for of in stages if of.identity != own]
     noted = read_record(facts.paths.promoted, Promotions)
     records = [*facts.attempts, facts.train, facts.accepted, facts.promoted, noted, *begun]
-    links = (os.path.realpath(one) for one in inside(facts.work_dirs.current) if one.is_symlink())
+    links = (os.path.realpath(one) for one in inside(_folder(facts)) if one.is_symlink())
     # A command may name another folder's file of that name.
     said = [one.model_dump_json(exclude={"argv"}) for one in records if one]
     return [*said, config.model_dump_json(), *(json.dumps(one, ensure_ascii=False) for one in links)]

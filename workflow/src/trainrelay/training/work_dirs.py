@@ -14,9 +14,10 @@ from pathlib import Path
 
 from trainrelay.checkpoint import glance, newest_valid
 from trainrelay.config import StagePaths
+from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
-from trainrelay.system.files import same_place
-from trainrelay.trainers import Trainer, checkpoint_files, misplaced_checkpoints
+from trainrelay.system.files import same_place, size_of
+from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.attempts import attempt_log, trained_last
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
@@ -88,7 +89,7 @@ class WorkDirs:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
         found = self.checkpoints(trainer) if among is None else among
         bare = trainer.saves_no_optimizer(path for _, path in found)
-        return newest_valid(found, self.epoch_base, self.within, trainer.counted, without_optimizer=bare)
+        return newest_valid(found, self.epoch_base, self.within, trainer.saved_as, without_optimizer=bare)
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
@@ -108,11 +109,12 @@ class WorkDirs:
         ]
         found += [(path, why) for path, why in others if why]
         if self.attempts and all(why for _, why in others):
-            found += [one for folder in self.all for one in misplaced_checkpoints(folder, self._began_s)]
-        first = self.in_first_save()
+            for folder in self.all:
+                found += misplaced_checkpoints(folder, trainer.saved(folder), self._began_s)
+        first = self.in_first_save(trainer)
         return [one for one in found if one[0] != first]
 
-    def in_first_save(self) -> Path | None:
+    def in_first_save(self, trainer: Trainer) -> Path | None:
         """The only file of a training that was stopped within its first save: nothing can be read of it.
 
         After more than an epoch it may have been saved over; what was written since is not the trainer's.
@@ -120,7 +122,7 @@ class WorkDirs:
         if not all(one.exit_status and one.printed == 1 and not one.newest_saved for one in self.attempts):
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
-        there = [path for folder in folders for path in checkpoint_files(folder)]
+        there = [path for folder in folders for path in trainer.saved(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
         seen, over_s = glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
@@ -131,8 +133,8 @@ class WorkDirs:
 
         Output waits in buffers, so what is printed can be behind: a later count alone is no reason.
         """
-        with suppress(OSError):
-            if not path.stat().st_size:
+        with suppress(OSError, UserError):
+            if not size_of(path):
                 return "is empty"
         printed = self._newest_printed()
         if not self.attempts or (printed is not None and count <= printed + 1):
@@ -165,7 +167,8 @@ class WorkDirs:
         except OSError:
             return False
         try:
-            owned_s = (path.parent / OWNER).stat().st_mtime
+            home = next((folder for folder in self.all if folder in path.parents), path.parent)
+            owned_s = (home / OWNER).stat().st_mtime
         except OSError:  # of an earlier version, which had none
             owned_s = self._began_s
         return saved_s < min(self._began_s - _SKEW_S, owned_s)

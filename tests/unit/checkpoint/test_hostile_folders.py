@@ -1,0 +1,247 @@
+"""Folders and classes with which an attacker, a kill or an unlucky training could get past the checks."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainrelay.checkpoint import glance, inspect, machine, promote, sources
+from trainrelay.checkpoint.inspection import examine
+from trainrelay.errors import CheckpointError, UserError
+from trainrelay.system import files
+from trainrelay.system.files import files_below, sha256_of
+from trainrelay.trainers import TRAINERS, ScriptSettings, misplaced_checkpoints
+
+FLOATS = np.full((2, 2), 1.0, "<f4")
+
+
+def folder_of(path: Path, **state: Any) -> Path:
+    """The least that a training can resume from, without a library that reads it."""
+    path.mkdir()
+    head = {"layer.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}
+    table = json.dumps(head).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(table)) + table + FLOATS.tobytes())
+    torch.save({"state": {0: {"exp_avg": torch.ones(2, 2)}}, "param_groups": [{}]}, path / "optimizer.pt")
+    (path / "trainer_state.json").write_text(json.dumps({"epoch": 2.0, "global_step": 10, **state}))
+    return path
+
+
+class Payload:
+    """Runs when it is loaded."""
+
+    def __reduce__(self) -> Any:
+        return os.getpid, ()
+
+
+def test_a_loss_or_gradient_that_was_no_number_is_no_damage(tmp_path: Path) -> None:
+    """Python's JSON has NaN and Infinity: the first steps of a half precision training log them."""
+    history = [{"grad_norm": float("nan")}, {"grad_norm": float("inf")}]
+    facts = inspect(folder_of(tmp_path / "c", log_history=history, best_metric=float("nan")))
+    assert (facts.epoch, facts.finite) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a": ' + "9" * 10_000 + "}", "\udcff", "{"])
+def test_json_that_python_does_not_take_is_named(tmp_path: Path, text: str) -> None:
+    folder = folder_of(tmp_path / "c")
+    (folder / "more.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(CheckpointError, match=r"holds more\.json, which is no JSON"):
+        inspect(folder)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_plain_pickle_is_refused_as_torch_runs_it_too(tmp_path: Path, protocol: int) -> None:
+    folder = folder_of(tmp_path / "c")
+    (folder / "scheduler.pt").write_bytes(pickle.dumps(Payload(), protocol))
+    with pytest.raises(CheckpointError, match=r"unsafe: it wants to call posix\.getpid \(scheduler\.pt\)"):
+        inspect(folder)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"N.",  # another pickle before it
+        b"N0" * 2_000_000,
+        b"S'" + b"a" * 5000 + b"'\n0",
+        b"Np7\n0",  # stored out of order
+        b"(I1\nios\ngetpid\n0",
+    ],
+)
+def test_nothing_before_a_call_hides_it(tmp_path: Path, begin: bytes) -> None:
+    folder = folder_of(tmp_path / "c")
+    (folder / "scheduler.pt").write_bytes(begin + b"cos\ngetpid\n(tR.")
+    with pytest.raises(CheckpointError, match=r"scheduler\.pt"):
+        inspect(folder)
+
+
+def test_a_file_of_old_torch_in_a_folder_is_refused_as_alone(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "c")
+    torch.save({"a": 1}, folder / "scheduler.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"holds scheduler\.pt, which is in the format of torch before"):
+        inspect(folder)
+
+
+def test_plain_data_and_what_is_no_pickle_stay(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "c")
+    (folder / "sampler.pkl").write_bytes(pickle.dumps({"a": [1, 2]}))
+    (folder / "data.bin").write_bytes(np.arange(2000, dtype="<f4").tobytes())
+    (folder / "text.bin").write_bytes(b"Some words of a vocabulary\n" * 300)
+    assert inspect(folder).finite
+
+
+def called(module: str, name: str, call: bytes = b"\x85R.") -> bytes:
+    """A pickle of protocol 4, of which Python follows dotted names."""
+    texts = [b"\x8c" + bytes([len(one)]) + one.encode() for one in (module, name)]
+    return b"\x80\x04" + b"".join(texts) + b"\x93" + b"\x8c\x01a" + call
+
+
+@pytest.mark.parametrize("name", ["os.system", "system"])
+def test_all_classes_of_a_package_are_not_what_it_imports(name: str) -> None:
+    """my.utils may import os, or system from it."""
+    with pytest.raises(machine.UnsafeFile) as refused:
+        machine.unpickle(io.BytesIO(called("my.utils", name)), lambda _: None, ("my.*",))
+    assert refused.value.classes == (f"my.utils.{name}",)
+
+
+def test_an_object_of_a_package_is_made_and_a_class_by_its_name_called() -> None:
+    made = called("my.utils", "Config", b"0)\x81.")
+    assert machine.unpickle(io.BytesIO(made), lambda _: None, ("my.*",)) is not None
+    enum = io.BytesIO(called("my.utils", "Kind"))
+    assert machine.unpickle(enum, lambda _: None, ("my.*", "my.utils.Kind")) is not None
+
+
+def test_a_refusal_names_the_classes_and_no_more_than_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    many = b"".join(b"c%s\nC\n0" % f"my{n}".encode() for n in range(5000))
+    torch.save({"a": 1}, path)
+    folder = folder_of(tmp_path / "c")
+    (folder / "scheduler.pt").write_bytes(many + b"cmy\nB\n(tR.")
+    assert len(glance(folder).problem or "") < 2000
+    (folder / "scheduler.pt").write_bytes(b"cmy.kinds\nKind\n(I1\ntR.")
+    assert "set script.classes: [my.kinds.Kind]" in str(glance(folder).problem)
+
+
+@pytest.mark.parametrize("numbers", [4, 4000])
+def test_arrays_of_numpy_in_a_folder_are_looked_at(tmp_path: Path, numbers: int) -> None:
+    folder = folder_of(tmp_path / "c")
+    (folder / "model.safetensors").unlink()
+    bad = np.full((numbers, 2), np.nan, "f4")
+    torch.save({"layer.weight": bad, "layer.bias": torch.ones(1)}, folder / "model.bin")
+    facts = inspect(folder)
+    assert (facts.finite, facts.first_non_finite) == (False, "layer.weight")
+
+
+def test_a_folder_whose_file_was_written_over_is_read_again(tmp_path: Path) -> None:
+    """In its place and of the same size, as by open(.., "w"): the folder itself stays as it was."""
+    folder = folder_of(tmp_path / "last")
+    before, stamp = glance(folder), sources.stamp_of(folder)
+    state = folder / "trainer_state.json"
+    later_ns = state.stat().st_mtime_ns + 10**9
+    state.write_text(state.read_text().replace("2.0", "3.0"))
+    os.utime(state, ns=(later_ns, later_ns))
+    assert (before.number, glance(folder).number) == (2, 3)
+    assert sources.stamp_of(folder) != stamp
+
+
+def test_many_files_together_hold_no_more_than_one_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "c")
+    for number in range(3):
+        torch.save(list(map(str, range(10_000))), folder / f"more{number}.pt")
+    assert inspect(folder).finite
+    monkeypatch.setattr(sources, "_MOST_BYTES", 4_000_000)
+    with pytest.raises(CheckpointError, match=r"holds more\d\.pt, which holds, with those before it, more"):
+        inspect(folder)
+
+
+def test_a_training_that_goes_on_with_other_ranks_lacks_nothing(tmp_path: Path) -> None:
+    """One rank saves rng_state.pth, several rng_state_0.pth and so on."""
+    first, later = folder_of(tmp_path / "checkpoint-10"), folder_of(tmp_path / "checkpoint-20")
+    torch.save({}, first / "rng_state_0.pth")
+    torch.save({}, later / "rng_state.pth")
+    assert examine(later, first=first).missing == ()
+    (later / "rng_state.pth").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks rng_state_0\.pth"):
+        examine(later, first=first)
+
+
+def test_a_folder_within_that_cannot_be_listed_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "c")
+    (folder / "global_step1").mkdir()
+    (folder / "global_step1/a.pt").touch()
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if str(path).endswith("global_step1"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match=r"cannot list .*global_step1: Permission denied"):
+        files_below(folder)
+
+
+def test_folders_without_end_are_not_listed_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_MOST_FILES", 10)
+    for number in range(11):
+        (tmp_path / f"{number}/empty").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds more files than any checkpoint does"):
+        files_below(tmp_path)
+
+
+def test_a_kill_while_the_one_before_is_removed_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, target = [folder_of(tmp_path / f"c{n}", a=n) for n in range(3)], tmp_path / "best"
+    owned = [sha256_of(one).sha256 for one in ours]
+    for one, digest in list(zip(ours, owned, strict=True))[:2]:
+        promote(one, target, expected_sha256=digest, overwrite=False, owned=owned)
+
+    def killed(folder: Path, **_: Any) -> None:
+        (folder / "optimizer.pt").unlink()
+        raise KeyboardInterrupt
+
+    rmtree = files.shutil.rmtree
+    monkeypatch.setattr(files.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        promote(ours[2], target, expected_sha256=owned[2], overwrite=False, owned=owned)
+    monkeypatch.setattr(files.shutil, "rmtree", rmtree)
+    promote(ours[2], target, expected_sha256=owned[2], overwrite=False, owned=owned)
+    assert sha256_of(target).sha256 == owned[2]
+    assert not (tmp_path / "best.previous-2").exists()
+    assert not list(tmp_path.glob(".trainrelay-removed-*"))
+
+
+def test_files_of_a_training_that_is_to_save_folders_now_are_named(tmp_path: Path) -> None:
+    state = {"layer.weight": torch.ones(2, 2)}
+    torch.save({"model": state, "optimizer": {"param_groups": [{}]}, "epoch": 1}, tmp_path / "c-1.pt")
+    script = ScriptSettings(command="{launcher} {entry}", checkpoints="c-{epoch}/")
+    saved = TRAINERS["script"].of(script, "t.py").saved(tmp_path)
+    why = "is not where checkpoints are asked for"
+    assert misplaced_checkpoints(tmp_path, saved, 0.0) == [(tmp_path / "c-1.pt", why)]
+
+
+def test_a_folder_above_is_no_checkpoint() -> None:
+    with pytest.raises(ValueError, match="is a name in the work dir"):
+        ScriptSettings(command="{launcher} {entry}", checkpoints="../")
+
+
+def test_scales_of_eight_bits_are_a_type_too(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "c")
+    table = b'{"a.weight": {"dtype": "F8_E8M0", "shape": [2], "data_offsets": [0, 2]}}'
+    for data, finite in ((b"\x7f\x80", True), (b"\x7f\xff", False)):
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(table)) + table + data)
+        assert inspect(folder).finite is finite
