@@ -329,6 +329,8 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
             {"ep_rew_mean": 20.5},
         ),
         (["---------------", "| total/epochs | 2 |", "| rollout/return | 20.5 |", "| total/steps | 4000 |", "---------------"], 4000, {"rollout/return": 20.5}),
+        (["iter = 20", "\tloss = 0.5, accuracy (cur) = 0.25"], 20, {"loss": 0.5}),
+        (["131 [D loss: 0.5, acc.: 99.5%] [G loss: 1.5]"], 131, {"d_loss": 0.5, "acc.": 99.5, "g_loss": 1.5}),
         (["step  900 | phase 2 | loss_G 2.5 | sep 2.25 | lr 1.5e-04"], 900, {"loss_g": 2.5, "lr": 1.5e-04}),
         (["epoch 1/4", "steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, avr_loss=0.125]"], 80, {"avr_loss": 0.125}),
         (["Steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, lr=0.5, step_loss=0.125]"], 80, {"lr": 0.5, "step_loss": 0.125}),

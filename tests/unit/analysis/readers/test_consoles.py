@@ -496,3 +496,34 @@ def test_a_start_from_zero_shows_in_its_first_line(tmp_path: Path) -> None:
     lines = [f"Epoch[{epoch}] Batch [{at}] loss=0.5" for epoch in range(9) for at in (20, 40)]
     log = log_of(tmp_path, *lines, "Epoch[0] Batch [20] loss=0.75")
     assert (log.segments, analyze(log).progress.epoch) == (2, 1)
+
+
+def test_iterations_that_go_on_from_epoch_to_epoch_are_of_the_whole_training(tmp_path: Path) -> None:
+    lines = [f"[TRAIN] epoch: {1 + at // 37}, iter: {at}/200, loss: 0.5" for at in range(10, 210, 10)]
+    lines.insert(12, "[EVAL] epoch 4 val loss: 0.75")
+    log = log_of(tmp_path, *lines)
+    found = analyze(log)
+    assert (found.by_iteration, found.iterations, found.progress.finished) == (True, 200, True)
+    assert [(row.step, dict(row.values)) for row in log.rows if row.phase == "val"] == [(140, {"loss": 0.75})]
+
+
+@pytest.mark.parametrize("bullet", [" - ", ""])
+def test_keras_without_bars_sums_an_epoch_up_below_its_name(tmp_path: Path, bullet: str) -> None:
+    log = log_of(
+        tmp_path,
+        *(
+            f"Epoch {epoch}/3\n{bullet}10s - loss: 0.5 - acc: 0.25 - val_loss: 0.75\nEpoch 0000{epoch}: val_acc did not improve"
+            for epoch in (1, 2, 3)
+        ),
+    )
+    assert [(row.phase, row.epoch, dict(row.values)) for row in log.rows] == [
+        (phase, epoch, values)
+        for epoch in (1, 2, 3)
+        for phase, values in (("train", {"loss": 0.5, "acc": 0.25}), ("val", {"loss": 0.75}))
+    ]
+    assert log.max_epochs == 3
+
+
+def test_steps_past_the_end_are_no_start(tmp_path: Path) -> None:
+    log = log_of(tmp_path, *(f"[step={at}/20,epoch=0] loss=0.5" for at in range(1, 24)))
+    assert (log.segments, log.rows[-1].iteration) == (1, 20)

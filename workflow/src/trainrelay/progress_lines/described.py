@@ -156,7 +156,8 @@ class LineReader:
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
         if self._iters and iteration > self._iters:
-            return (iteration - 1) % self._iters + 1
+            past = [*self._bases] == [epoch]  # a few more than its only epoch has
+            return self._iters if past else (iteration - 1) % self._iters + 1
         if not self._bases:
             self._resumed_at = iteration if epoch > 1 and not self._iters else 0
             self._origin = min(iteration, 1) if self._resumed_at else iteration

@@ -44,7 +44,9 @@ _ITER = re.compile(
 )
 FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
 # `490 | loss 5.75`, and no line of code; `writer.py:4] [490] loss=5.75`; `loss: 5.75  [  64/900]`, and bars
-_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s(?!\s)|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)")
+_FIRST = re.compile(
+    r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)"
+)
 _BEHIND = re.compile(rf"(?:\[ {{0,9}}|{DRAWN} )(\d{{1,9}})/ {{0,9}}(\d{{1,9}})(?:\]\s*\Z| \[)")
 _SECOND = re.compile(r"\]\[(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign

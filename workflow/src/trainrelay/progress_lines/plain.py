@@ -42,9 +42,10 @@ _NOTHING = re.compile(r"(?i)(?:.*\b(?:INFO|DEBUG)\b)?\W*+(?:(?:train|val|test)\w
 _MEAN = re.compile(
     r"(?i)(?:.*\bINFO\b|\[[^\]]{0,80}\])?\W*+(?:mean|avg|average|epoch)[ _](?:\w{1,9}[ _])?loss\b"
 )
+_SUMMED = re.compile(r"[ -]{0,9}\d{1,6}s - (?=.{0,500}loss: )")  # Keras with verbose=2
 _OF_PHASE = re.compile(r"\W*(?:train|val|test)")
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
-_BELOW = re.compile(r"(?:\s{2,}|\s?>)\W{0,9}(?=[A-Za-z])")
+_BELOW = re.compile(r"(?:\s{2,}|\t|\s?>)\W{0,9}(?=[A-Za-z])")
 
 
 class PlainLines:
@@ -73,8 +74,10 @@ class PlainLines:
         line = _IS.sub(r"\1:", line) if " is " in line else line
         found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
         alone = len(found.pairs) == 1 and not found.place and iters is None
-        if self._named and alone and _MEAN.match(found.line):
-            return {f"{self._named}_{name}": value for name, value in found.pairs.items()}
+        summed = self._named and not found.place and iters is None and _SUMMED.match(line)
+        if summed or (self._named and alone and _MEAN.match(found.line)):
+            own = {name: name if is_of_phase(name) else f"{self._named}_{name}" for name in found.pairs}
+            return {own[name]: value for name, value in found.pairs.items()}
         own = "epoch" in found.place or (_counts(found) and (found.pairs or found.place["iters"]))
         if not own and self.may_follow(found.line):
             return {**found.pairs, **self._place} if found.pairs else {}
@@ -137,7 +140,7 @@ def _counts(found: Parts) -> bool:
 
 def _above(found: Parts, newest: Mapping[str, str] | Literal[False]) -> Mapping[str, str]:
     """The place to which numbers of the next lines may belong."""
-    alone = bool(found.place.get("iters")) and not found.pairs
+    alone = not found.pairs and bool(found.place.get("iters") or found.head.strip() == "\0")
     before, _, behind = found.head.rpartition("\0")
     if not _counts(found):
         return {}
