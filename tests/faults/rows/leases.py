@@ -249,11 +249,12 @@ def _returns(bench: Bench, owner: Launch) -> float:
 def _written(bench: Bench) -> dict[str, tuple[int, str]]:
     """Every file of the run but the old work dir's and the new owner's beat: when it changed, its digest.
 
-    The old trainer's log is left out, too: it is the trainer's. What the new one counts is its own.
+    The old trainer's log is left out, too: it is the trainer's. What the new one counts is its own, and so
+    is its list of processes, which it writes again once a worker comes or goes.
     """
     ours = (path for path in bench.stage.parent.rglob("*") if path.is_file())
     attempts = bench.stage / "attempts"
-    counted = (attempts / "002/telemetry.jsonl", attempts / "002/hook")
+    counted = (attempts / f"002/{name}" for name in ("telemetry.jsonl", "hook", "processes.json"))
     skipped = (bench.work_dir, _lease(bench) / "000002.beat", attempts / "001/trainer.log", *counted)
     kept = [path for path in ours if not any(path.is_relative_to(skip) for skip in skipped)]
     return {

@@ -100,6 +100,18 @@ def test_a_folder_whose_save_did_not_end_is_passed_over(tmp_path: Path, file: st
     assert why in skipped[0]
 
 
+def test_the_first_folder_of_the_trainer_is_cut_short_until_it_has_what_is_saved_last(tmp_path: Path) -> None:
+    """There is no other one to compare it with, and the Trainer resumes from none without it."""
+    folder = of_trainer(tmp_path, 10)
+    named = SavedAs("iteration", 10)
+    assert not glance(folder, named).cut_short
+    (folder / "trainer_state.json").unlink()
+    seen = glance(folder, named)
+    assert (seen.cut_short, seen.problem and seen.problem[:31]) == (True, "lacks trainer_state.json and is")
+    (folder / "training_args.bin").unlink()  # of another trainer
+    assert glance(folder, named).problem is None
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
 @pytest.mark.parametrize("left", [0, 60, -1])
 def test_a_file_that_is_cut_short_is_named(tmp_path: Path, file: str, left: int) -> None:
@@ -232,6 +244,25 @@ def test_a_trainer_lists_the_folders_that_its_section_names(tmp_path: Path) -> N
     ((path, why),) = trainer.unrecognised(tmp_path)
     assert (path, why) == (last, "holds model.safetensors, which is empty")
     assert "folders checkpoint-{iter}/" in trainer.looked_for
+
+
+def test_a_folder_of_parts_says_what_it_has_and_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "step_1").mkdir()
+    for rank in range(3):
+        (tmp_path / f"step_1/__{rank}_0.distcp").write_bytes(b"PK")
+    why = (
+        "is a folder without a file that is read (it has __0_0.distcp and 2 more; read are .pt, .pth, .bin,"
+        " .ckpt, .tar, .pkl, .safetensors and .json: save the whole weights into it, too)"
+    )
+    assert glance(tmp_path / "step_1", BY_STEP).problem == why
+
+
+def test_the_epoch_of_trainer_state_is_one_that_is_finished(tmp_path: Path) -> None:
+    seen = glance(of_trainer(tmp_path, 20))
+    assert (seen.number, seen.finished) == (2, True)
+    torch.save({"model": {"weight": torch.ones(1)}, "epoch": 2}, tmp_path / "epoch.pt")
+    assert not glance(tmp_path / "epoch.pt").finished
+    assert not glance(of_trainer(tmp_path, 20), SavedAs(named=2)).finished
 
 
 def test_a_folder_that_holds_nothing_says_so(tmp_path: Path) -> None:

@@ -242,6 +242,17 @@ def test_a_name_that_is_not_of_a_series_stays(toy: ToyProject, name: str) -> Non
     assert {one.name for one in retention.expendable(seen)} == {f"epoch_{n}.pth" for n in range(1, 6)}
 
 
+def test_a_name_with_the_iterations_of_its_epoch_is_of_a_series(toy: ToyProject) -> None:
+    """As Hugging Face's Trainer calls its own; after a start with another length they are two series."""
+    work_dir, known, found = toy.paths().work_dir, facts(toy, keep={"last": 1}), []
+    lengths = {1: 16, 2: 32, 3: 44, 4: 52, 5: 68, 6: 84}
+    for count, steps in lengths.items():
+        found.append((count, work_dir / f"checkpoint-{steps}.pth"))
+        shutil.copyfile(work_dir / f"epoch_{count}.pth", found[-1][1])
+    seen = replace(known, checkpoints=found)
+    assert {one.name for one in retention.expendable(seen)} == {"checkpoint-16.pth", "checkpoint-32.pth"}
+
+
 def test_what_the_config_names_stays(toy: ToyProject) -> None:
     """Another run may start from it by an option."""
     toy_options = {"options": {"habit": "x", "init": str(toy.paths().work_dir / "epoch_3.pth")}}

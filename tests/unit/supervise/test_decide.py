@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -275,3 +276,12 @@ def test_every_final_says_what_happened_where_to_look_and_what_to_type(
     if isinstance(step, Decision) and step.step == "final":
         assert step.reason
         assert re.search(r"check|ask for|set ", step.what_to_do)
+
+
+def test_a_resume_that_fails_at_its_start_names_the_checkpoint_that_may_not_be_whole() -> None:
+    """A folder that was killed within its save may lack what only its trainer knows."""
+    began = past("trainer-bug", steps=False)
+    assert "whole" not in str(final(after(began)).what_to_do)
+    failed = final(after(replace(began, resumed_from="/w/epoch_0")))
+    assert failed.what_to_do
+    assert "if it is that the checkpoint is not whole, move it away: /w/epoch_0" in failed.what_to_do

@@ -359,3 +359,12 @@ def test_an_ignored_resume_teaches_no_count() -> None:
     counting = EpochCounting(begun(EpochBases(printed=0), resumed=0), learns=True)
     counting.step(StepSeen(1, 0, None, 1.0, None))
     assert counting.bases.saved is None
+
+
+def test_what_is_saved_as_finished_needs_no_line_to_tell() -> None:
+    """As Hugging Face's trainer_state.json: of 2.5 epochs two are."""
+    counting = EpochCounting(begun(), learns=True)
+    counting.look({})
+    counting.look({Path("checkpoint-20"): Glance((1, 1, 1), 2, finished=True)})
+    assert counting.bases.saved == 0
+    assert counting.doubt is None

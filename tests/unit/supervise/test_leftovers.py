@@ -34,3 +34,22 @@ def test_weights_alone_name_the_whole_numbers_beside_them(tmp_path: Path, templa
         "snapshot.pt (holds weights without an epoch or an optimizer; whole numbers at its top: EPOCHS_RUN)"
     )
     assert said in leftovers(job, None).text
+
+
+def test_the_classes_that_checkpoints_need_are_named_once_and_all(tmp_path: Path, templates: Path) -> None:
+    """A whole network has many: the end of a long sentence would be cut."""
+    job = toy_job(tmp_path, templates, trainer=InPlace())
+    work_dir = Path(job.request.work_dir)
+    work_dir.mkdir()
+    layers = (torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2), torch.nn.SiLU(), torch.nn.Dropout())
+    net = torch.nn.Sequential(*layers, torch.nn.Conv2d(1, 1, 1), Own())
+    for epoch in (1, 2):
+        torch.save({"model": net, "epoch": epoch}, work_dir / f"checkpoint{epoch}.pth")
+    text = leftovers(job, None).text
+    asked = f"set script.classes: [{Own.__module__}.*, torch.nn.modules.*]"
+    assert text.count(asked) == text.count("set script.classes") == 1
+    assert "…" not in text
+
+
+class Own(torch.nn.Module):
+    """A network's own part."""

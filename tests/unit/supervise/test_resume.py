@@ -12,8 +12,8 @@ import torch
 from support.supervising import toy_job
 from trainrelay.errors import Refusal
 from trainrelay.records import ResumePoint
-from trainrelay.supervise.resume import ResumeProof, lay_out, resume_point
-from trainrelay.trainers import ResumeSeen, StepSeen
+from trainrelay.supervise.resume import ResumeProof, lay_out, prepared, resume_point
+from trainrelay.trainers import TRAINERS, ResumeSeen, ScriptSettings, StepSeen
 
 POINT = ResumePoint(path="/data/epoch_2.pth", epoch=2, iteration=6)
 
@@ -81,6 +81,31 @@ def test_a_script_that_looks_for_its_checkpoint_finds_the_one_to_resume_from(
     again, _ = resume_point(job)
     assert again
     assert (again.path, lay_out(job, again)) == (str(work_dir / "epoch_2.pth"), [])
+
+
+def test_folders_behind_the_resume_point_are_put_aside(tmp_path: Path, templates: Path) -> None:
+    """Nothing is saved into what a kill left; accelerate refuses to save to a folder that is there. Were it
+    beside them, the Trainer would count it by its name as the newest, and remove the valid one."""
+    settings = ScriptSettings(command="x {entry}", checkpoints="checkpoint-{epoch}/")
+    job = toy_job(tmp_path, templates, trainer=TRAINERS["script"].of(settings, "t.py"))
+    work_dir = job.work_dirs.current
+    net = torch.nn.Linear(2, 2)
+    whole = {"model": net.state_dict(), "optimizer": torch.optim.SGD(net.parameters(), 1.0).state_dict()}
+    for name in ("checkpoint-1", "checkpoint-2", "checkpoint-3", "checkpoint-4", "other-5"):
+        (work_dir / name).mkdir(parents=True)
+        for part, value in whole.items():
+            torch.save(value, work_dir / name / f"{part}.pt")
+    (work_dir / "checkpoint-3/optimizer.pt").unlink()
+    (work_dir / "checkpoint-4/optimizer.pt").write_bytes(b"PK")
+    point, _ = resume_point(job)
+    assert point
+    assert point.path == str(work_dir / "checkpoint-2")
+    assert len(prepared(job, point)) == 2
+    left = {"checkpoint-1", "checkpoint-2", "other-5", "trainrelay.damaged"}
+    assert {path.name for path in work_dir.iterdir()} == left
+    aside = {path.name for path in (work_dir / "trainrelay.damaged").iterdir()}
+    assert aside == {"checkpoint-3.damaged", "checkpoint-4.damaged"}
+    assert prepared(job, point) == prepared(job, None) == []
 
 
 def test_only_unsound_checkpoints_are_refused(tmp_path: Path, templates: Path) -> None:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from support.attempts import an_attempt
 from trainrelay.records import AttemptRecord, Takeover
-from trainrelay.trainers import TRAINERS
+from trainrelay.trainers import TRAINERS, ScriptSettings
 from trainrelay.training.work_dirs import WorkDirs
 
 MMCV = TRAINERS["mmcv"]
@@ -73,6 +75,23 @@ def test_an_empty_file_is_no_progress_and_is_named(tmp_path: Path) -> None:
     dirs = WorkDirs(tmp_path / "w", kept=tmp_path / "kept")
     assert [epoch for epoch, _ in dirs.checkpoints(MMCV)] == [2]
     assert dirs.unrecognised(MMCV) == [(empty, "is empty")]
+
+
+@pytest.mark.parametrize(("name", "begins"), [("checkpoint-3", True), ("last", False)])
+def test_the_only_folder_of_a_training_killed_within_its_save_is_its_first_save(
+    tmp_path: Path, name: str, begins: bool
+) -> None:
+    """Also after some epochs: with a number in its name, none was saved over."""
+    trainer = TRAINERS["script"].of(ScriptSettings(command="x {entry}", checkpoints=f"{name[:10]}*/"), "t.py")
+    folder = tmp_path / "w" / name
+    folder.mkdir(parents=True)
+    torch.save({"weight": torch.ones(1)}, folder / "model.pt")
+    (folder / "optimizer.pt").write_bytes(b"PK")
+    killed = an_attempt(1, started_s=time.time() - 60, ended_s=time.time(), exit_status=-9, last_epoch=3)
+    dirs = WorkDirs(tmp_path / "w", attempts=(killed,))
+    assert dirs.in_first_save(trainer) == (folder if begins else None)
+    (tmp_path / "w" / f"{name}0").mkdir()
+    assert dirs.in_first_save(trainer) is None
 
 
 def begun(*started_s: float) -> tuple[AttemptRecord, ...]:

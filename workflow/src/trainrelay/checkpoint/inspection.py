@@ -6,7 +6,7 @@ import itertools
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -32,7 +32,7 @@ from trainrelay.checkpoint.sources import (
     stamp_of,
 )
 from trainrelay.checkpoint.stepped import left_out, stepped_sizes
-from trainrelay.checkpoint.values import Tensor
+from trainrelay.checkpoint.values import FinishedEpochs, Tensor
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.records import CheckpointFacts, FileDigest
 from trainrelay.system.files import sha256_of, unused
@@ -42,6 +42,8 @@ _COUNTED = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
 # What modules call what they train or measure.
 _NO_CONSTANTS = ("weight", "bias", "running_mean", "running_var")
+_MOST_CLASSES = 10  # in one sentence; the others come after these
+_WHOLE_MODULE = 2  # parts of a name: below a package's package
 _MOST_BAD = 1000  # weights that are not finite; more are no masks
 _BY_EPOCH = SavedAs()
 
@@ -103,6 +105,8 @@ class Glance:
     broken: bool = False  # what it held cannot be told
     shapes: Counter[tuple[int, ...]] = field(default_factory=Counter)
     numbers: str = ""  # the end of a sentence: where else a count may be
+    finished: bool = False  # `number` counts finished epochs, whatever is printed
+    classes: tuple[str, ...] = ()  # without which it is unsafe
 
     @property
     def cut_short(self) -> bool:
@@ -128,7 +132,8 @@ def _glanced(path: Path, stamp: Stamp, saved: SavedAs) -> Glance:
     try:
         contents = _contents(path, saved)
     except UnsafeFile as wish:
-        return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it{_allow(wish)}")
+        unsafe = f"is unsafe: it wants to {wish} when torch loads it"
+        return Glance(stamp, problem=unsafe, classes=wish.classes)
     except (BrokenFile, UserError, OSError) as error:
         remedy = _remedy(error, path) if isinstance(error, OtherFormat) else None
         return Glance(stamp, problem=printable(error), remedy=remedy, broken=remedy is None)
@@ -136,7 +141,8 @@ def _glanced(path: Path, stamp: Stamp, saved: SavedAs) -> Glance:
     there = f"; whole numbers at its top: {contents.numbers}" if contents.numbers else ""
     problem = f"lacks {' and '.join(contents.missing)}{there}" if lost else None
     shapes = Counter(tensor.size for tensor in (() if contents.missing else _tensors(contents.model)))
-    return Glance(stamp, contents.number, problem, shapes=shapes, numbers=there)
+    finished = isinstance(contents.number, FinishedEpochs)
+    return Glance(stamp, contents.number, problem, shapes=shapes, numbers=there, finished=finished)
 
 
 def _examined(
@@ -229,8 +235,10 @@ def _problems_named(path: Path) -> Iterator[None]:
     try:
         yield
     except UnsafeFile as wish:
+        setting = how_to_allow(wish.classes)
+        allow = f"; {setting}" if setting else ""
         raise CheckpointError(
-            f"{name} is unsafe: it wants to {wish} when torch loads it{_allow(wish)}; nothing of it was run;"
+            f"{name} is unsafe: it wants to {wish} when torch loads it{allow}; nothing of it was run;"
             f" else run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save"
             " it there again with nothing but tensors, numbers and text in it"
         ) from None
@@ -243,13 +251,19 @@ def _problems_named(path: Path) -> Iterator[None]:
         raise CheckpointError(f"cannot read {name}: {why}") from error
 
 
-def _allow(wish: UnsafeFile) -> str:
-    """What to set where it may be the trainer's own classes that are named."""
-    tops = {name.partition(".")[0] for name in wish.classes}
-    if not wish.classes or tops & sys.stdlib_module_names:
-        return ""
-    named = ", ".join(map(shown, wish.classes[:10]))  # the others come after these
-    return f"; if they are of your training, of kind script, set script.classes: [{named}]"
+def how_to_allow(classes: Collection[str]) -> str | None:
+    """What to set where it may be the trainer's own classes that are missing: modules, or their packages, and
+    the names of what is called."""
+    called = {name.removesuffix("()") for name in classes if name.endswith("()")}
+    modules = [name.split(".")[:-1] for name in classes if name not in called and not name.endswith("()")]
+    if not classes or {name.partition(".")[0] for name in classes} & sys.stdlib_module_names:
+        return None
+    packages = {tuple(module[: max(_WHOLE_MODULE, len(module) - 1)]) for module in modules}
+    widest = {one for one in packages if not any(one[:end] in packages for end in range(1, len(one)))}
+    named = ", ".join(
+        map(shown, sorted({*(f"{'.'.join(one)}.*" for one in widest), *called})[:_MOST_CLASSES])
+    )
+    return f"if they are of your training, of kind script, set script.classes: [{named}]"
 
 
 # For every torch from 1.9 on: the variable is of 2.6, and those before load whole files by default.

@@ -56,7 +56,10 @@ def unpickle(stream: IO[bytes], load_storage: LoadStorage, classes: Collection[s
     if machine.refused:
         names = list(machine.refused)
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        raise UnsafeFile(f"call {', '.join(map(shown, names[:_SHOWN]))}{more}", tuple(names))
+        raise UnsafeFile(
+            f"call {', '.join(map(shown, names[:_SHOWN]))}{more}",
+            tuple(map("".join, machine.refused.items())),
+        )
     return root
 
 
@@ -124,7 +127,7 @@ class _Machine:
 
     def __init__(self, load_storage: LoadStorage, classes: Collection[str]) -> None:
         self.load_storage, self.classes = load_storage, frozenset(classes)
-        self.refused = dict[str, None]()  # globals, in order
+        self.refused = dict[str, str]()  # globals, in order, with "()" behind what is called
         self.of_packages = set[str]()  # globals that are allowed only as others of their package
         self.stack: list[object] = []
         self.marks: list[int] = []
@@ -189,7 +192,7 @@ class _Machine:
         if not (is_allowed(module, name) or path in self.classes):
             # A dotted name leads through what the module imports.
             known = "." not in name and self.classes.intersection(above)
-            (self.of_packages.add if known else self.refused.setdefault)(path)
+            (self.of_packages.add if known else lambda one: self.refused.setdefault(one, ""))(path)
         self.push(Global(path))
 
     def mark(self) -> None:
@@ -270,8 +273,8 @@ def _stack_global(machine: _Machine, _: Any) -> None:
 
 def _reduce(machine: _Machine, _: Any) -> None:
     function, args = machine.pop_many(2)
-    if isinstance(function, Global) and function.path in machine.of_packages:
-        machine.refused[function.path] = None
+    if isinstance(function, Global) and function.path in {*machine.of_packages, *machine.refused}:
+        machine.refused[function.path] = "()"
     machine.push(called(function, args, machine.spend))
 
 

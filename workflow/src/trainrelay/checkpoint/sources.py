@@ -25,9 +25,9 @@ from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import LEGACY_MAGIC, Archive
 from trainrelay.checkpoint.layout import PARTS, nodes
 from trainrelay.checkpoint.machine import calls_nothing, unpickle
-from trainrelay.checkpoint.problems import EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
+from trainrelay.checkpoint.problems import CUT, EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.safetensors import SafeTensors
-from trainrelay.checkpoint.values import Global, Long, Storage, Tensor
+from trainrelay.checkpoint.values import FinishedEpochs, Global, Long, Storage, Tensor
 from trainrelay.records import ITERATIONS, Unit
 from trainrelay.system.files import content, files_below, reading, size_of
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _COUNTS = {"epoch", *ITERATIONS}
 _TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")
-_NOT_LOADED = ("training_args.bin",)  # the Trainer's own settings: saved, and read by no resume
+_TRAINERS = "training_args.bin"  # the Trainer's own settings: saved, and read by no resume
+_ITS_LAST = "trainer_state.json"  # what it saves at the end, and resumes from no folder without
 _SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_]\d{1,9}$")
 _MARK = "//"  # behind a file's name, before the keys of its storages
 _LARGEST_JSON = 32 * 1024 * 1024  # a tokenizer's has some megabytes
@@ -79,6 +80,8 @@ def root_of(path: Path, saved: SavedAs) -> object:
         with reading(path) as opened:
             return _unpickled(Archive(opened, _size(opened)), "", saved, saved.path)
     root, left = dict[object, object](), _MOST_BYTES
+    if (path / _TRAINERS).exists() and not (path / _ITS_LAST).exists():
+        raise BrokenFile(f"lacks {_ITS_LAST} and {CUT}")
     for file in files_below(path):
         name = file.relative_to(path).as_posix()
         with _named(name):
@@ -88,8 +91,17 @@ def root_of(path: Path, saved: SavedAs) -> object:
                 raise BrokenFile("holds, with those before it, more objects than any checkpoint does")
             _add(root, _SHARD.sub("", file.name.partition(".")[0]), said)
     if not root:
-        raise BrokenFile(EMPTY if not size_of(path) else "is a folder without a file that is read")
+        raise BrokenFile(_nothing_read(path) if size_of(path) else EMPTY)
     return root
+
+
+def _nothing_read(folder: Path) -> str:
+    """As a folder of torch.distributed.checkpoint has only parts."""
+    first, *others = sorted(str(file.relative_to(folder)) for file in files_below(folder))
+    *most, last = (*_TORCH, ".safetensors", ".json")
+    has = f"{shown(first)}{f' and {len(others)} more' if others else ''}"
+    read = f"read are {', '.join(most)} and {last}: save the whole weights into it, too"
+    return f"is a folder without a file that is read (it has {has}; {read})"
 
 
 def lacking(path: Path, first: Path | None) -> str | None:
@@ -148,7 +160,7 @@ def _size(opened: IO[bytes]) -> int:
 
 def _is_read(file: Path) -> bool:
     """Whether what a file holds counts; the bytes of the others are only compared."""
-    if file.name in _NOT_LOADED or file.suffix not in (*_TORCH, ".safetensors", ".json"):
+    if file.name == _TRAINERS or file.suffix not in (*_TORCH, ".safetensors", ".json"):
         return False
     if file.suffix not in _TORCH:
         return True
@@ -158,7 +170,7 @@ def _is_read(file: Path) -> bool:
 
 def _said_by(file: Path, mark: str, saved: SavedAs) -> object:
     if not _is_read(file):
-        if file.suffix in _TORCH and file.name not in _NOT_LOADED:
+        if file.suffix in _TORCH and file.name != _TRAINERS:
             _refuse_calls(file, saved)
         return None
     if file.suffix == ".json":
@@ -203,8 +215,8 @@ def _counts_of(file: Path) -> dict[object, object]:
     plain: dict[object, object] = {key: one for key, one in top if isinstance(one, int | float | str)}
     if isinstance(epoch := plain.get("epoch"), float) and 0 <= epoch < 2**31:
         done, most, all_ = (plain.get(key) for key in ("global_step", "max_steps", "num_train_epochs"))
-        over = isinstance(done, int) and isinstance(most, int) and 0 < most <= done and type(all_) is int
-        plain["epoch"] = all_ if over else int(epoch)
+        over = isinstance(done, int) and isinstance(most, int) and 0 < most <= done
+        plain["epoch"] = FinishedEpochs(all_ if over and isinstance(all_, int) else epoch)
     return plain
 
 

@@ -21,6 +21,10 @@ class Global:
         return self.path.rpartition(".")[2]
 
 
+class FinishedEpochs(int):
+    """A count of epochs that says itself that they are finished."""
+
+
 @dataclass(slots=True, eq=False)
 class Opaque:
     """An object we do not rebuild: its class or function, and all the data it was given."""

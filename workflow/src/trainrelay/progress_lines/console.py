@@ -16,6 +16,7 @@ from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.progress_lines.places import EPOCH
 from trainrelay.progress_lines.plain import EPOCHS, PlainLines
 from trainrelay.progress_lines.tables import Columns, RuledTable
+from trainrelay.progress_lines.trainer_rows import TrainerRows
 
 # In lower case, it is in the first characters of each line that says something: most need no further look.
 _SIGN = re.compile(
@@ -33,6 +34,7 @@ class ConsoleReader(LineReader):
 
     def __init__(self, iters: int | None = None) -> None:
         super().__init__(iters)
+        self._rows = TrainerRows(iters)
         self._bars, self._unnamed, self._plain = EpochBars(), UnnamedBars(), PlainLines()
         self._counts = False  # iterations, in lines without a bar
         self._ruled, self._columns = RuledTable(), Columns()
@@ -43,7 +45,12 @@ class ConsoleReader(LineReader):
         return super().is_read(seen) or (at is not None and at == self._bars.drawn)
 
     def _said(self, line: str) -> Mapping[str, object]:
-        self._evaluates = "epoch"
+        row = self._rows.numbers(line)
+        self._evaluates = "amid" if row and "iter" in row else "epoch"
+        return self._of_line(line) if row is None else row
+
+    def _of_line(self, line: str) -> Mapping[str, object]:
+        """Those of any trainer's line."""
         if bar := training_bar(line):
             said, self._evaluates = ({}, "epoch") if self._all_iters is not None else self._bars.said(bar)
             return said

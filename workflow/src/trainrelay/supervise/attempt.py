@@ -34,7 +34,7 @@ from trainrelay.supervise.monitor import TrainerMonitor, follow_to_end
 from trainrelay.supervise.process import Ending, NotStarted, start_explained, start_prefixed
 from trainrelay.supervise.process_list import Child, Launcher, Orphans, ProcessList
 from trainrelay.supervise.recover import close_open_attempts
-from trainrelay.supervise.resume import lay_out, set_aside, starting_points
+from trainrelay.supervise.resume import prepared, set_aside, starting_points
 from trainrelay.supervise.slurm_run import SlurmStop, why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.telemetry import TelemetryReader
@@ -104,8 +104,8 @@ def _open(
         record = record.model_copy(update={"probes": tuple(probes), "resumed_step": step})
         around.lease.guard()
         if first := job.dirs().in_first_save(job.trainer):
-            shown.note(set_aside(first))
-        for sentence in lay_out(job, point) if point and not job.trainer.takes_checkpoint else ():
+            shown.note(set_aside(job, first))
+        for sentence in prepared(job, point):
             shown.note(sentence)
         try:
             open_attempt(job.stage_dir, record)

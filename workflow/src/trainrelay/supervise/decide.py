@@ -14,6 +14,7 @@ from itertools import pairwise, takewhile
 from typing import assert_never
 
 from trainrelay.records import ENDS, STOPPED, AttemptRecord, Decision, EndClass
+from trainrelay.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class PastAttempt:
     port_fixed: bool  # the config names the port
     brought: int = 0  # by which its newest checkpoint is later than the one before
     left: Leftovers | None = None  # None: there is a checkpoint to resume from, and nothing puzzling
+    resumed_from: str | None = None  # a checkpoint's path
 
 
 def past_attempts(
@@ -60,6 +62,7 @@ def past_attempt(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[
         steps=attempt.last_epoch is not None or attempt.not_resumed is not None,
         new_checkpoint=new_checkpoint,
         port_fixed=False,
+        resumed_from=printable(attempt.resumed_from.path) if attempt.resumed_from else None,
     )
 
 
@@ -132,7 +135,9 @@ def _by_end(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:  # noqa
             return _rung_in_doubt(past, ladder)
         case "bug":
             startup = not (last.steps or last.new_checkpoint)
-            return _STARTUP_ERROR if startup else _again(last, "the trainer failed after it had trained")
+            return (
+                _startup_error(last) if startup else _again(last, "the trainer failed after it had trained")
+            )
         case "retry" if _ends_itself(past):
             return _ENDS_ITSELF
         case "retry":
@@ -183,10 +188,8 @@ _RANKS_CANNOT_TALK = (
     "check in the log which communication error came first, and the probe result of each backend; fix the"
     " network or add a backend to the stage's `backends` in the config"
 )
-_STARTUP_ERROR = needs_decision(
-    "the trainer failed before its first training step, and a retry would fail the same way",
-    "fix the exception in the trainer or its config; check in the log what came before it",
-)
+_STARTUP_ERROR = "the trainer failed before its first training step, and a retry would fail the same way"
+_FIX_STARTUP = "fix the exception in the trainer or its config; check in the log what came before it"
 _ENDS_ITSELF = needs_decision(
     "the trainer exits 0 by itself before its end, and did so again after hardly any more training",
     "check in the log why (early stopping?); set epochs (iters) to what it trains, or its patience, or"
@@ -195,6 +198,11 @@ _ENDS_ITSELF = needs_decision(
 _NO_RESUME = "there is no checkpoint to resume from"
 _NOT_UNDERSTOOD = "check where and in which form the trainer saves its checkpoints and fix that"
 _MOVE_AWAY = ", or move these files away to train from scratch"
+
+
+def _startup_error(last: PastAttempt) -> Decision:
+    torn = f"; if it is that the checkpoint is not whole, move it away: {last.resumed_from}"
+    return needs_decision(_STARTUP_ERROR, _FIX_STARTUP + (torn if last.resumed_from else ""))
 
 
 def _final(end: EndClass) -> Decision:

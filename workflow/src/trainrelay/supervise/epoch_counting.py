@@ -87,6 +87,8 @@ class EpochCounting:
             if self._epoch == before[path].number or (self._whole and self._epoch == began):
                 self._vote(before[path].number)
         changed = [path for path, seen in files.items() if before.get(path) != seen]
+        if self.learns and any(files[path].finished for path in changed):
+            self._votes = {0}
         self._saved.update(dict.fromkeys(self._writing, (self._epoch, self._iteration)))
         self._saved = {path: self._saved[path] for path in self._saved.keys() - {*changed} & files.keys()}
         for path, (epoch, iteration) in self._saved.items() if self._inside else ():

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainrelay.checkpoint import how_to_allow
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
@@ -21,6 +22,7 @@ from trainrelay.training.work_dir_problems import given_up, gone
 
 _MOST = 3  # files, and lines of each kind: enough to recognise them, and one sentence
 _ALONE = "holds weights without an epoch or an optimizer"
+_DAMAGED = "trainrelay.damaged"  # in a work dir, of folders
 _LINE_CHARS = 120  # about a terminal's line
 _HEAD_BYTES = 256 * 1024  # of the log: thousands of lines
 _BANNER = re.compile(r"torch[./]distributed[./]run|^\*+$|^Setting OMP_NUM_THREADS")  # torch's own first lines
@@ -82,11 +84,36 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     return point, [*skipped, *damaged]
 
 
-def set_aside(path: Path) -> str:
-    """Renames what the trainer would choose, choke on or write over; what was done."""
-    with written_or_explained(aside := unused(path, "damaged")):
+def set_aside(job: StageJob, path: Path) -> str:
+    """Renames what the trainer would choose, choke on or write over; what was done.
+
+    A folder leaves those of the others: trainers that keep their newest few count it and remove a valid one.
+    """
+    home = next((one for one in job.work_dirs.all if one in path.parents), path.parent)
+    beside = home / _DAMAGED / path.name if path.is_dir() else path
+    make_folder(beside.parent)
+    with written_or_explained(aside := unused(beside, "damaged")):
         path.rename(aside)
-    return f"renamed {printable(str(path))} to {printable(aside.name)}: it is not resumed from"
+    to = printable(str(aside.relative_to(path.parent if aside.parent == path.parent else home)))
+    return f"renamed {printable(str(path))} to {to}: it is not resumed from"
+
+
+def prepared(job: StageJob, point: ResumePoint | None) -> list[str]:
+    """Makes the work dir what its trainer can resume in, and save to; what was done."""
+    if point is None or (job.trainer.takes_checkpoint and not job.trainer.saves_folders):
+        return []
+    return _folders_aside(job, point) if job.trainer.takes_checkpoint else lay_out(job, point)
+
+
+def _folders_aside(job: StageJob, point: ResumePoint) -> list[str]:
+    """Renames what is behind the resume point: what is saved again does not mix with what a kill left, and
+    some trainers save to no folder that is there."""
+    folder = job.trainer.saves_in(job.work_dirs.current)
+    cut = [path for path, _ in job.unrecognised() if job.trainer.glance(path).cut_short]
+    numbered = [path for path in cut if any(map(str.isdecimal, path.name))]
+    later = [path for count, path in job.checkpoints() if count > (point.done or 0)]
+    behind = (path for path in dict.fromkeys((*later, *numbered)) if path.parent == folder)
+    return [set_aside(job, path) for path in behind if path != Path(point.path)]
 
 
 def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
@@ -102,7 +129,7 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
     done = []
     for path in dict.fromkeys((*later, *torn)):
         if path.parent == folder and path != source:
-            done.append(set_aside(path))
+            done.append(set_aside(job, path))
     if (target := folder / source.name) != source and not target.exists():
         saved_ns = source.stat().st_mtime_ns
         make_folder(folder)
@@ -135,6 +162,9 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
     words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
+    needed = {name: None for path, _ in files for name in job.trainer.glance(path).classes}
+    if setting := how_to_allow(needed):
+        words = f"{words}; {setting}"
     if remedy := next((how for path, _ in files if (how := job.trainer.glance(path).remedy)), None):
         words = f"{words}; {remedy} (and so with each)"
     return Leftovers(unrecognised, words, any_file=bool(files))

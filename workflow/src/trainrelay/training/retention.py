@@ -194,8 +194,13 @@ def _series(facts: Facts) -> set[str]:
 
 
 def _of_series(name: str, count: int) -> str:
-    """A file's name without its number, counted from 0 or 1."""
-    return re.sub("[0-9]+", lambda digits: "#" if int(digits[0]) in (count, count - 1) else digits[0], name)
+    """A file's name without its number, counted from 0 or 1; else that of the iterations that so many epochs
+    have, as of Hugging Face's Trainer."""
+    of = re.sub("[0-9]+", lambda digits: "#" if int(digits[0]) in (count, count - 1) else digits[0], name)
+    head, *others = re.split("([0-9]+)", name)
+    if of != name or len(others) != len(("number", "tail")) or not count or int(others[0]) % count:
+        return of
+    return f"{head}#*{int(others[0]) // count}{others[1]}"
 
 
 def _listed(facts: Facts, files: Sequence[RemovedCheckpoint]) -> str:

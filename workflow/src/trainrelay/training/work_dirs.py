@@ -117,13 +117,17 @@ class WorkDirs:
     def in_first_save(self, trainer: Trainer) -> Path | None:
         """The only file of a training that was stopped within its first save: nothing can be read of it.
 
-        After more than an epoch it may have been saved over; what was written since is not the trainer's.
+        After more than an epoch it may have been saved over, but not a folder with a number in its name;
+        what was written since is not the trainer's.
         """
-        if not all(one.exit_status and one.printed == 1 and not one.newest_saved for one in self.attempts):
+        if not all(one.exit_status and not one.newest_saved for one in self.attempts):
             return None
         folders = (*self.all, *([self.kept] if self.kept else []))
         there = [path for folder in folders for path in trainer.saved(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
+            return None
+        numbered = trainer.saves_folders and any(map(str.isdecimal, there[0].name))
+        if not (numbered or all(one.printed == 1 for one in self.attempts)):
             return None
         seen, over_s = glance(there[0]), max(one.ended_s or 0.0 for one in self.attempts)
         return there[0] if seen.cut_short and seen.stamp[2] <= (over_s + _SKEW_S) * 1e9 else None

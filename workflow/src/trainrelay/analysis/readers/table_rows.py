@@ -26,6 +26,7 @@ from trainrelay.progress_lines.described import (
     row_object,
 )
 from trainrelay.progress_lines.names import trained_and_evaluated
+from trainrelay.progress_lines.trainer_rows import BAR, CLOCKS, SUMMARY
 
 Numbers = Mapping[str, float]
 
@@ -33,10 +34,7 @@ _HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
 _METRIC = re.compile(r"loss|acc|reward|_rew_|return|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
 _COLUMN = re.compile(r"[A-Za-z_](?:[\w./@()%-]|:(?=\d))*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
-_BAR = re.compile(r"\s*\d{1,3}%(?:\|[^|]{0,500}\|)? *(\d{1,12})/(\d{1,12}) \[")  # Hugging Face's: all steps
 _MOST = 10**12  # iterations; more, or no number, are a mistake
-_SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
-_CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
 _COUNTS = {"epoch", "epochs", "iter", "iters", "percentage"}
 
 
@@ -62,7 +60,7 @@ class TableRows(Format):
         rows, said = list[dict[str, float]](), list[dict[str, float] | Event]()
         bars, length, most = dict[int, int](), 0, 0  # of each length the newest; the newest one's; training's
         for line in chain.from_iterable(map(_epochs, lines)):
-            if bar := _BAR.match(line):
+            if bar := BAR.match(line):
                 length = int(bar[2])
                 bars[length] = int(bar[1])
             elif numbers := reader.numbers(line):
@@ -127,7 +125,7 @@ def _epochs(line: str) -> Iterator[str]:
 
 
 def _is_of_training(row: Numbers) -> bool:
-    return _SUMMARY not in row and bool(trained_and_evaluated(row)[0].keys() - _COUNTS)
+    return SUMMARY not in row and bool(trained_and_evaluated(row)[0].keys() - _COUNTS)
 
 
 def _number(rows: Sequence[dict[str, float]], most: int) -> None:
@@ -143,7 +141,7 @@ def _number(rows: Sequence[dict[str, float]], most: int) -> None:
             epochs = [] if ended else [one for one in epochs if one < epoch]
             ended = False
         epochs.append(epoch)
-        ended |= _SUMMARY in row
+        ended |= SUMMARY in row
         row |= {"iter": round(epoch / total * exact) if exact else len(epochs), "iters": exact}
 
 
@@ -160,7 +158,7 @@ def by_iteration(rows: Iterable[Numbers | Event], most: int | None) -> Iterator[
     for row in rows:
         if not isinstance(row, Mapping):
             said[len(table)].append(row)
-        elif 0 <= row.get("iter", -1) < _MOST and _SUMMARY not in row:
+        elif 0 <= row.get("iter", -1) < _MOST and SUMMARY not in row:
             table.append((int(row["iter"]), row))
     shift = int(any(at == 0 for at, _ in table))  # the first of them is counted as 0
     stepwise = {name.removesuffix("_step") for _, row in table for name in row if name.endswith("_step")}
@@ -190,6 +188,6 @@ def _metrics(row: Numbers, stepwise: set[str]) -> dict[str, float]:
         metric_name(name.removesuffix("_step").removesuffix("_epoch")): value
         for name, value in named.items()
         if name not in _COUNTS
-        and not name.endswith(_CLOCKS)
+        and not name.endswith(CLOCKS)
         and not (name.endswith("_epoch") and name.removesuffix("_epoch") in stepwise)
     }
