@@ -95,7 +95,7 @@ def parts_of(line: str) -> Parts:
     head, place = rest[:begin], dict[str, str]()
     fractions = FRACTION.findall(head, head.find(" \1 ") + 1)  # `Fold 2/5, Epoch 1`: behind it
     if epoch:
-        place["epoch"] = epoch[epoch.lastgroup or "epoch"] if not epoch["epoch"] else epoch["epoch"]
+        place["epoch"] = epoch["epoch"] or epoch[epoch.lastgroup or "epoch"]
         place["epochs"] = epoch["epochs"] or ""
     elif len(fractions) > 1:
         place["epoch"], place["epochs"] = fractions.pop(0)

@@ -76,8 +76,8 @@ class PlainLines:
         alone = len(found.pairs) == 1 and not found.place and iters is None
         summed = self._named and not found.place and iters is None and _SUMMED.match(line)
         if summed or (self._named and alone and _MEAN.match(found.line)):
-            own = {name: name if is_of_phase(name) else f"{self._named}_{name}" for name in found.pairs}
-            return {own[name]: value for name, value in found.pairs.items()}
+            phase = f"{self._named}_"
+            return {n if is_of_phase(n) else phase + n: value for n, value in found.pairs.items()}
         own = "epoch" in found.place or (_counts(found) and (found.pairs or found.place["iters"]))
         if not own and self.may_follow(found.line):
             return {**found.pairs, **self._place} if found.pairs else {}

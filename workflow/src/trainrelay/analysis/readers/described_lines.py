@@ -71,13 +71,15 @@ class _Start:
         return far and (seen.epoch, seen.iteration) < self.at
 
     def count_iterations(self) -> None:
-        """Where those of an epoch go on from those before, up to a total, the epochs count nothing."""
+        """Where those of an epoch continue those before, up to a total, the epochs count nothing."""
         spans = defaultdict[int, list[int]](list)
         for epoch, phase, at in self.rows:
             spans[epoch] += [] if phase else [at]
         trained = [sorted(of_epoch) for _, of_epoch in sorted(spans.items()) if of_epoch]
-        goes_on = all(before[-1] < after[0] for before, after in pairwise(trained))
-        if not (self.iters and len(trained) > 1 and goes_on and len(self.rows) > 2 * len(spans)):
+        back = sum(
+            before[-1] >= after[0] for before, after in pairwise(trained)
+        )  # a start that was cut short
+        if not (self.iters and 50 * back < len(trained) > 1 and len(self.rows) > 2 * len(spans)):
             return
         rows, self.rows, last = sorted(self.rows.items()), defaultdict(dict), 0
         for (_, phase, at), values in rows:

@@ -41,12 +41,6 @@ class SummaryNumber:
     value: float
 
 
-def begins_block(line: str) -> bool:
-    """Whether lines with the numbers follow; a summary of one line is as those of many trainers."""
-    head = _HEAD.search(line[:LINE_LIMIT]) if "Summary" in line else None
-    return head is not None and head[2] is not None
-
-
 def opens(line: str) -> bool:
     """Whether a line begins a summary, or is one."""
     if "Epoch" not in line:
