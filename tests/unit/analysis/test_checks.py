@@ -171,6 +171,12 @@ def test_a_component_that_rises_is_a_warning(judged):
     assert analysis.verdict.kind == "warning"
 
 
+def test_a_component_that_was_switched_on_is_no_warning(judged):
+    course = ramp((10, 0.0), (200, 0.0), (201, 0.5), (400, 0.4))
+    analysis = judged({"epochs": 4, "metrics": {"l1_loss": course}})
+    assert {one.severity for one in analysis.findings if one.metric == "l1_loss"} <= {"info"}
+
+
 def test_past_trajectories_of_zero_are_no_design_in_stage_2(judged):
     zero = {f"track.frame_{f}_loss_past_trajs_{n}": lambda step: 0.0 for f in range(3) for n in range(6)}
     analysis = judged({"stage": 2, "epochs": 4, "metrics": zero})

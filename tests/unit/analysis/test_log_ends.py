@@ -272,6 +272,29 @@ def test_what_failed_otherwise_or_is_no_end_is_refused_as_ever(tmp_path, capsys,
 
 
 @pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        (f"{TRACEBACK}{FRAME}KeyError: 1\nmodule loaded\n{TRACEBACK}{FRAME}TypeError: 2\n", "TypeError: 2"),
+        (
+            f"{FRAME}[rank0] {TRACEBACK}{FRAME}KeyError: 1\n[rank1] {TRACEBACK}{FRAME}TypeError: 2\n",
+            "KeyError: 1",
+        ),
+        (
+            f"[rank0] {TRACEBACK}{FRAME}KeyError: 1\n"
+            "slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2031 ***\na next job\n"
+            "slurmstepd: error: *** JOB 32 ON n1 CANCELLED AT 2031 ***\n",
+            "slurmstepd: error: *** JOB 32 ON n1 CANCELLED AT 2031 ***",
+        ),
+    ],
+)
+def test_a_log_without_a_known_line_ends_as_its_last_start_did(tmp_path, capsys, lines, error):
+    (tmp_path / "train.log").write_text(lines)
+    assert main(["analyze", str(tmp_path / "train.log"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert next(one for one in found["findings"] if one["check"] == "progress")["evidence"]["error"] == error
+
+
+@pytest.mark.parametrize(
     ("error", "output"), [("slurm-1.err", "slurm-1.out"), ("0/stderr.log", "0/stdout.log")]
 )
 def test_the_end_is_in_the_one_or_the_other_of_a_jobs_two_files(tmp_path, capsys, error, output):

@@ -24,6 +24,24 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
 @pytest.mark.parametrize(
     ("lines", "place", "values"),
     [
+        ([f"{LEVEL}iteration:4 step:12/600, NER loss: 2.5"], (4, 12, 600), {"ner_loss": 2.5}),
+        (
+            ["Epoch: [1][50]\tTime 0.5 (0.75)\tData 0.0 (0.0)\tLoss 2.5 (2.75)\tLr: 0.5"],
+            (1, 50, None),
+            {"loss": 2.5, "lr": 0.5},
+        ),
+        (
+            ["Train 40, loss: 1.5, train acc: 0.75, train avg acc: 0.5"],
+            (40, None, None),
+            {"loss": 1.5, "acc": 0.75},
+        ),
+        (["epoch: 1, batch_id: 500, AUC: 0.5, loss: 0.25"], (1, 500, None), {"auc": 0.5, "loss": 0.25}),
+        (["Train epoch 14, total time 18.5, accuracy:12.5"], (14, None, None), {"accuracy": 12.5}),
+        (
+            ["Epoch 7/9 train_mse_scaled=0.5 val_mae=0.75 lr=0.1"],
+            (7, None, None),
+            {"mse_scaled": 0.5, "lr": 0.1},
+        ),
         (
             ["Train: 2 [  50/ 400 ( 12%)]  Loss: 5.5 (5.75)  LR: 1.0e-02"],
             (2, 50, 400),
@@ -235,6 +253,13 @@ def test_no_number_is_read_however_it_is_written(no_number: str) -> None:
             {"loss": 0.75, "cer": 0.25, "wer": 0.5},
         ),
         ("epoch 3 loss 0.5, dev loss 0.75", {"loss": 0.5}, {"loss": 0.75}),
+        ("INFO - [Val(Normal)] Epoch 003 (raw): loss = 0.75", {}, {"loss": 0.75}),
+        (
+            "Epoch 3, global step 400: 'val/acc' reached 0.5 (best 0.5), saving model to 'a.ckpt' as top 1",
+            {"global_step": 400},
+            {"acc": 0.5},
+        ),
+        ("Epoch 3, global step 400: 'val/acc' was not in top 1", {"global_step": 400}, {}),
         ("epoch 3, train loss: 0.5, test loss: 0.75: 100%|####| 5/5", {"loss": 0.5}, {"loss": 0.75}),
         (
             "Epoch: 3, Steps: 9 | Train Loss: 0.25 Vali Loss: 0.5 Test Loss: 0.75",
@@ -303,6 +328,10 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
             2048,
             {"ep_rew_mean": 20.5},
         ),
+        (["---------------", "| total/epochs | 2 |", "| rollout/return | 20.5 |", "| total/steps | 4000 |", "---------------"], 4000, {"rollout/return": 20.5}),
+        (["iter = 20", "\tloss = 0.5, accuracy (cur) = 0.25"], 20, {"loss": 0.5}),
+        (["131 [D loss: 0.5, acc.: 99.5%] [G loss: 1.5]"], 131, {"d_loss": 0.5, "acc.": 99.5, "g_loss": 1.5}),
+        (["step  900 | phase 2 | loss_G 2.5 | sep 2.25 | lr 1.5e-04"], 900, {"loss_g": 2.5, "lr": 1.5e-04}),
         (["epoch 1/4", "steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, avr_loss=0.125]"], 80, {"avr_loss": 0.125}),
         (["Steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, lr=0.5, step_loss=0.125]"], 80, {"lr": 0.5, "step_loss": 0.125}),
         (["\x1b[36m(Runner pid=625)\x1b[0m step:18 - seq/min:23 - actor/pg_loss:0.5 - perf/mfu:0.25"], 18, {"actor/pg_loss": 0.5, "perf/mfu": 0.25}),
@@ -509,6 +538,15 @@ def test_an_evaluation_of_both_halves_is_of_no_iteration() -> None:
     seen = last("step 250: train loss 1.9, val loss 2.0171", iters=500)
     assert seen
     assert (seen.iteration, dict(seen.values), dict(seen.evaluated)) == (250, {}, {"loss": 2.0171})
+
+
+def test_a_score_below_an_epoch_is_of_its_evaluation_and_a_learning_rate_is_not() -> None:
+    seen = last("iteration 50, epoch 3 : loss : 0.5", "Testing performance in val model: mean_dice : 0.25")
+    assert seen
+    assert (seen.epoch, dict(seen.evaluated)) == (3, {"mean_dice": 0.25})
+    assert last("[eval] iter 4000: val loss 2.3 lr 1.5e-04", iters=0) == LineSeen(
+        1, 4000, 0, None, {}, {"loss": 2.3}, by_iteration=True
+    )
 
 
 def test_a_bar_of_an_unknown_length_has_a_count() -> None:

@@ -470,3 +470,60 @@ def test_bars_of_a_start_know_nothing_of_those_before_it(tmp_path: Path) -> None
     log = log_of(tmp_path, start, start)
     assert (log.restarts, of_phase(log, "val")) == (1, [(1, 0, 0.75), (2, 0, 0.5), (3, 0, 0.25)])
     assert "Inf" not in analyze(log).verdict.reason.replace("NaN/Inf", "")
+
+
+def test_summaries_of_a_line_have_their_number_of_epochs_and_what_follows_them(tmp_path: Path) -> None:
+    lines = (
+        f"{line}"
+        for epoch in (1, 2, 3)
+        for line in (f"Epoch {epoch}/3 - Train Loss: 0.5", f"Epoch {epoch}: Val acc is {90 + epoch}%")
+    )
+    log = log_of(tmp_path, *lines)
+    assert [(row.phase, row.epoch, dict(row.values)) for row in log.rows][-2:] == [
+        ("train", 3, {"loss": 0.5}),
+        ("val", 3, {"acc": 93.0}),
+    ]
+    assert analyze(log).progress.finished
+
+
+def test_the_last_of_epochs_that_are_only_summed_up_is_finished(tmp_path: Path) -> None:
+    lines = [f"Epoch {epoch}/3 loss=0.5" for epoch in (1, 2, 3)]
+    assert analyze(log_of(tmp_path, *lines)).progress.finished
+    assert not analyze(log_of(tmp_path, *lines[:2])).progress.finished
+
+
+def test_a_start_from_zero_shows_in_its_first_line(tmp_path: Path) -> None:
+    lines = [f"Epoch[{epoch}] Batch [{at}] loss=0.5" for epoch in range(9) for at in (20, 40)]
+    log = log_of(tmp_path, *lines, "Epoch[0] Batch [20] loss=0.75")
+    assert (log.segments, analyze(log).progress.epoch) == (2, 1)
+
+
+def test_iterations_that_go_on_from_epoch_to_epoch_are_of_the_whole_training(tmp_path: Path) -> None:
+    lines = [f"[TRAIN] epoch: {1 + at // 37}, iter: {at}/200, loss: 0.5" for at in range(10, 210, 10)]
+    lines.insert(12, "[EVAL] epoch 4 val loss: 0.75")
+    log = log_of(tmp_path, *lines)
+    found = analyze(log)
+    assert (found.by_iteration, found.iterations, found.progress.finished) == (True, 200, True)
+    assert [(row.step, dict(row.values)) for row in log.rows if row.phase == "val"] == [(140, {"loss": 0.75})]
+
+
+@pytest.mark.parametrize("bullet", [" - ", ""])
+def test_keras_without_bars_sums_an_epoch_up_below_its_name(tmp_path: Path, bullet: str) -> None:
+    log = log_of(
+        tmp_path,
+        *(
+            f"Epoch {epoch}/3\n{bullet}10s - loss: 0.5 - acc: 0.25 - val_loss: 0.75\nEpoch 0000{epoch}: val_acc did not improve"
+            for epoch in (1, 2, 3)
+        ),
+    )
+    assert [(row.phase, row.epoch, dict(row.values)) for row in log.rows] == [
+        (phase, epoch, values)
+        for epoch in (1, 2, 3)
+        for phase, values in (("train", {"loss": 0.5, "acc": 0.25}), ("val", {"loss": 0.75}))
+    ]
+    assert log.max_epochs == 3
+
+
+def test_steps_past_the_end_are_no_start(tmp_path: Path) -> None:
+    log = log_of(tmp_path, *(f"[step={at}/20,epoch=0] loss=0.5" for at in range(1, 24)))
+    assert (log.segments, log.rows[-1].iteration) == (1, 20)

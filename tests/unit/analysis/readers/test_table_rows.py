@@ -362,3 +362,15 @@ def test_the_history_of_keras_has_a_list_for_each_metric(tmp_path: Path) -> None
         path.write_text(f"{{{other}}}")
         with pytest.raises(UnknownLogError):
             read([path])
+
+
+@pytest.mark.parametrize("count", ["time/total_timesteps", "total/steps", "i", "Itr"])
+def test_counts_as_loggers_of_reinforcement_learning_name_them(tmp_path, count):
+    log = log_of(tmp_path, f"time/fps,{count},rollout/ep_rew_mean\n90,2048,1.5\n91,4096,2.5\n")
+    assert [(row.step, row.values["rollout/ep_rew_mean"]) for row in log.rows] == [(2048, 1.5), (4096, 2.5)]
+
+
+def test_a_loss_that_rises_with_the_reward_is_no_warning(tmp_path):
+    table = "".join(f"{100 * step},{step},{-1.5 + step / 50}\n" for step in range(1, 60))
+    log = log_of(tmp_path, f"total/steps,rollout/ep_rew_mean,train/entropy_loss\n{table}")
+    assert [one.message for one in analyze(log).findings if one.severity != "info"] == []

@@ -377,7 +377,8 @@ class Case:
         if epochs is None or last.epoch < epochs:
             return False
         saved = {m.epoch for m in self.log.markers if m.kind == "saved"}
-        whole = self.from_zero or any(row.epoch == epochs for row in self.rows("val"))
+        evaluated = [row.epoch for row in self.rows("val")]
+        whole = self.from_zero or not evaluated or epochs in evaluated
         if epochs in saved or last.epoch > epochs or (whole and self.log.epochs_only):
             return True
         if self.from_zero:  # its mean or validation is there; its last line, in a log that never has either

@@ -30,6 +30,7 @@ _COUNTS = {"epoch", "epochs", "iter", "iters"}
 _COLUMNS = {
     **{name: name for name in _COUNTS},
     **dict.fromkeys((*ITERATIONS, "batch", "_step", "trainer/global_step"), "iter"),
+    **dict.fromkeys(("total_timesteps", "timesteps", "itr", "i"), "iter"),
     "num_epochs": "epochs",
     **{"current_steps": "iter", "total_steps": "iters"},  # LLaMA-Factory
 }
@@ -155,7 +156,8 @@ class LineReader:
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
         if self._iters and iteration > self._iters:
-            return (iteration - 1) % self._iters + 1
+            past = [*self._bases] == [epoch]  # a few more than its only epoch has
+            return self._iters if past else (iteration - 1) % self._iters + 1
         if not self._bases:
             self._resumed_at = iteration if epoch > 1 and not self._iters else 0
             self._origin = min(iteration, 1) if self._resumed_at else iteration
@@ -201,14 +203,24 @@ class RowReader(LineReader):
     def _said(self, line: str) -> Mapping[str, object]:
         if (found := row_object(line)) is None:
             names = column_names(line)
-            counts = not _COLUMNS.keys().isdisjoint(map(str.lower, names))
+            counts = not _COUNTS.isdisjoint(map(column, names))
             if (counts or set(names) >= HISTORY) and all(as_number(name) is None for name in names):
                 self._names, self._separator = names, _separator(line)
             elif len(cells := _cells(line, self._separator)) == len(self._names):
                 found = dict(zip(self._names, cells, strict=True))
         there = ((name, value) for name, value in _of_phase(found or {}).items() if value != "")
         counted = sorted(there, key=lambda pair: pair[0] != "_step")  # W&B counts its own rows
-        return {_COLUMNS.get(n.lower(), n): value for n, value in counted if not _NO_METRIC.fullmatch(n)}
+        return {column(n): value for n, value in counted if not _NO_METRIC.fullmatch(n)}
+
+
+@cache
+def column(name: str) -> str:
+    """What a column counts; its own name where that is a metric's. Loggers of reinforcement learning put a
+    word before a count (`time/total_timesteps`, `total/steps`)."""
+    group, _, last = name.lower().rpartition("/")
+    if group in ("time", "total", "misc"):
+        return {"steps": "iter", "epochs": "epoch"}.get(last, "iter" if last == "total_timesteps" else name)
+    return _COLUMNS.get(name.lower(), name)
 
 
 def _of_phase(row: Mapping[str, object]) -> Mapping[str, object]:

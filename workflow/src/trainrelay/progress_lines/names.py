@@ -13,7 +13,7 @@ LOSS = re.compile(
     r"(?i)loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean|reward|return(?!ed|_code)"
 )
 _KNOWN = re.compile(
-    r"(?i)(?:.*\W)?(?:\w*loss|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|\w*dice|m(?:AP|IoU)|gnorm|grad_norm)"
+    r"(?i)(?:.*\W)?(?:\w*loss|loss_\w{1,20}|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|\w*dice|m(?:AP|IoU)|gnorm|grad_norm)"
 )
 _CLOCK = re.compile(
     r"(?i)time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"
@@ -42,6 +42,11 @@ def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float
 def is_of_evaluation(name: str) -> bool:
     """Whether a metric's name says that it is of an evaluation."""
     return _EVALUATION.search(name) is not None
+
+
+def is_of_phase(name: str) -> bool:
+    """Whether a metric's name says of which phase it is."""
+    return is_of_evaluation(name) or _TRAINING.search(name) is not None
 
 
 @lru_cache(maxsize=4096)

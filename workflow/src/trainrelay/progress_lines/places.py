@@ -31,19 +31,24 @@ _OTHER = ("per", "max", "min", "best", "last", "every", "each", "total", "number
 EPOCH = re.compile(
     "".join(f"(?<!{words} )" for words in _OTHER)
     + rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}|(?P<before>\d{{1,9}})epoch(?=\W)"
-    r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[)|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
+    r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[)|(?:(?<=train )|(?<=test ))(?P<row>\d{1,9})(?=, loss)"
+    r"|iteration\W{1,3}(?P<outer>\d{1,9})(?=,? step\W{1,3}\d{1,9}/\d)"
+    r"|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
     re.IGNORECASE,
 )
 _ITER = re.compile(
     r"(?<![A-Za-z/])(?:(?:(?:cur|acc|global|num|total|train)[_ ])?"
-    r"(?:ite(?:r|ra|a)?(?:tion)?s?|step|steps(?=\W{1,9}\d{1,9}\s?/)|batch|updates?|timesteps)"
+    r"(?:ite(?:r|ra|a)?(?:tion)?s?|step|steps(?=\W{1,9}\d{1,9}\s?/)|batch(?:_idx?)?|updates?|timesteps)"
     rf"{_counted('iter')}|\d{{1,9}}-(?P<batch>\d{{1,9}})batch(?=\W))",
     re.IGNORECASE,
 )
 FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
 # `490 | loss 5.75`, and no line of code; `writer.py:4] [490] loss=5.75`; `loss: 5.75  [  64/900]`, and bars
-_FIRST = re.compile(r"\s{0,40}(\d{1,9})\s?[|:]\s(?!\s)|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)")
+_FIRST = re.compile(
+    r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)"
+)
 _BEHIND = re.compile(rf"(?:\[ {{0,9}}|{DRAWN} )(\d{{1,9}})/ {{0,9}}(\d{{1,9}})(?:\]\s*\Z| \[)")
+_SECOND = re.compile(r"\]\[(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
@@ -90,12 +95,14 @@ def parts_of(line: str) -> Parts:
     head, place = rest[:begin], dict[str, str]()
     fractions = FRACTION.findall(head, head.find(" \1 ") + 1)  # `Fold 2/5, Epoch 1`: behind it
     if epoch:
-        place["epoch"] = epoch["epoch"] or epoch["before"] or epoch["bare"] or epoch["tune"]
+        place["epoch"] = epoch["epoch"] or epoch[epoch.lastgroup or "epoch"]
         place["epochs"] = epoch["epochs"] or ""
     elif len(fractions) > 1:
         place["epoch"], place["epochs"] = fractions.pop(0)
     if counted and (counted[0]["iters"] or "\0" in head or not fractions):
         place |= {"iter": counted[0]["iter"] or counted[0]["batch"], "iters": counted[0]["iters"] or ""}
+    elif epoch and (second := _SECOND.match(line, epoch.end())):
+        place["iter"] = second[1]
     elif fractions:
         place["iter"], place["iters"] = fractions[0][0], fractions[0][1].replace("Unknown", "")
     elif not epoch and (first := _FIRST.match(rest)):

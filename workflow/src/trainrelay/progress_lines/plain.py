@@ -7,19 +7,24 @@ from collections.abc import Mapping
 from typing import Literal
 
 from trainrelay.progress_lines.bars import is_bar
-from trainrelay.progress_lines.names import EVALUATED, NUMBER, is_known, trained_and_evaluated
+from trainrelay.progress_lines.names import EVALUATED, NUMBER, is_known, is_of_phase, trained_and_evaluated
 from trainrelay.progress_lines.places import Parts, parts_of
 
 _DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
 _IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
 _UNQUOTED = str.maketrans("{}", "  ", "\"'")
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
+# `Epoch 3, global step 400: 'val/acc' reached 0.5 (best 0.5), saving ..`, or `was not in top 1`
+_CHECKED = re.compile(
+    r".{0,200}?Epoch (\d{1,9}), global step (\d{1,9}): '?([\w/.-]{1,80})'? "
+    rf"(?:reached ({NUMBER})|was not in)"
+)
 EPOCHS = {"epoch", "epochs"}
 _MEASURE = re.compile(r"psnr|ssim|dice|mAP|mIoU", re.IGNORECASE)
 _EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{EVALUATED}", re.IGNORECASE)
 _ASIDE = re.compile(
     r"(?i)\b(?:resum|continu|load|restor|initiali|sav(?:e|ing(?! dict))|improve|checkpoint|snapshot)\w{0,9}"
-    r"|[A-Za-z_]\("
+    r"|[a-z_](?<!val)\("
 )
 _RESUMED = re.compile(r"\b(?:resum|restor|reload)(?:ed|ing)\b|\bloaded\b", re.IGNORECASE)
 # Before a place: that it is another's, or what may be without a sign between.
@@ -37,9 +42,10 @@ _NOTHING = re.compile(r"(?i)(?:.*\b(?:INFO|DEBUG)\b)?\W*+(?:(?:train|val|test)\w
 _MEAN = re.compile(
     r"(?i)(?:.*\bINFO\b|\[[^\]]{0,80}\])?\W*+(?:mean|avg|average|epoch)[ _](?:\w{1,9}[ _])?loss\b"
 )
+_SUMMED = re.compile(r"[ -]{0,9}\d{1,6}s - (?=.{0,500}loss: )")  # Keras with verbose=2
 _OF_PHASE = re.compile(r"\W*(?:train|val|test)")
 _BATCH = re.compile(r"\bbatch\W{0,20}\d{1,9}\s?/", re.IGNORECASE)
-_BELOW = re.compile(r"(?:\s{2,}|\s?>)\W{0,9}(?=[A-Za-z])")
+_BELOW = re.compile(r"(?:\s{2,}|\t|\s?>)\W{0,9}(?=[A-Za-z])")
 
 
 class PlainLines:
@@ -62,14 +68,16 @@ class PlainLines:
 
     def said(self, line: str, newest: int | None, iters: int | None) -> Mapping[str, object]:
         """Names and values. `newest`: epoch or, where these count, iteration; `iters` as LineReader's."""
-        if "max_epochs=" in line and (reached := _REACHED.search(line)):
-            return {"epochs": reached[1]}
+        if lightning := _of_lightning(line) if iters is None else {}:
+            return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
         line = _IS.sub(r"\1:", line) if " is " in line else line
         found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
         alone = len(found.pairs) == 1 and not found.place and iters is None
-        if self._named and alone and _MEAN.match(found.line):
-            return {f"{self._named}_{name}": value for name, value in found.pairs.items()}
+        summed = self._named and not found.place and iters is None and _SUMMED.match(line)
+        if summed or (self._named and alone and _MEAN.match(found.line)):
+            phase = f"{self._named}_"
+            return {n if is_of_phase(n) else phase + n: value for n, value in found.pairs.items()}
         own = "epoch" in found.place or (_counts(found) and (found.pairs or found.place["iters"]))
         if not own and self.may_follow(found.line):
             return {**found.pairs, **self._place} if found.pairs else {}
@@ -96,11 +104,13 @@ class PlainLines:
                 return {}
             numbers = pairs | (found.means if of else {})
             trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
-            said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items()}
+            said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items() if name != "lr"}
             place = {} if of else place
         elif iters and ("epoch" in place or 0 < int(place.get("iters") or 0) < iters):
             return {}  # of an epoch, perhaps
         placed = evaluates or {"epoch", "iter"} <= place.keys() or ("iter" in place and "lr" in pairs)
+        of_metric = any(is_known(name) or is_of_phase(name) for name in pairs.keys() - {"lr", "grad_norm"})
+        placed = placed or ("epoch" in place and of_metric)
         known = place and (has_loss or (placed and len(_WORD.findall(head)) < _PROSE))
         score = evaluates and iters is None and newest is not None and (has_loss or any(map(is_known, pairs)))
         if iters is not None and {"train_loss", "val_loss"} <= said.keys():
@@ -114,6 +124,15 @@ class PlainLines:
         return {**said, **place} if here else {}
 
 
+def _of_lightning(line: str) -> Mapping[str, object]:
+    """What Lightning says between its bars: that it ends, and what its ModelCheckpoint watched."""
+    if "max_epochs=" in line and (reached := _REACHED.search(line)):
+        return {"epochs": reached[1]}
+    if "global step " in line and (checked := _CHECKED.match(line)):
+        return {"epoch": checked[1], "global_step": checked[2], checked[3]: checked[4]}
+    return {}
+
+
 def _counts(found: Parts) -> bool:
     """Whether a word before the numbers says that iterations are counted."""
     return "iter" in found.place and "\0" in found.head
@@ -121,7 +140,7 @@ def _counts(found: Parts) -> bool:
 
 def _above(found: Parts, newest: Mapping[str, str] | Literal[False]) -> Mapping[str, str]:
     """The place to which numbers of the next lines may belong."""
-    alone = bool(found.place.get("iters")) and not found.pairs
+    alone = not found.pairs and bool(found.place.get("iters") or found.head.strip() == "\0")
     before, _, behind = found.head.rpartition("\0")
     if not _counts(found):
         return {}

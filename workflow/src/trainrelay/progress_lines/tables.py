@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from trainrelay.progress_lines.described import column
 from trainrelay.progress_lines.names import NUMBER, NUMBERED, is_aside, named
 from trainrelay.progress_lines.places import FRACTION
 
@@ -29,9 +30,10 @@ class RuledTable:
         if not self._block or line.startswith("|"):
             return None
         block, self._block = self._block, {}
-        kept = {n: v for n, v in block.items() if not is_aside(n) and n != "loss"}
-        counted = _RULE.fullmatch(line) and (block.get("total_timesteps") or block.get("epoch"))
-        return {**kept, "iter": counted} if counted else {}
+        counts = {column(name): value for name, value in block.items()}
+        kept = {n: v for n, v in block.items() if not is_aside(n) and n != "loss" and n == column(n)}
+        place = {name: counts[name] for name in ("iter", "epoch") if name in counts}
+        return {**kept, **dict([*place.items()][:1])} if place and _RULE.fullmatch(line) else {}
 
 
 class Columns:

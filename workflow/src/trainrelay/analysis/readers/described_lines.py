@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from trainrelay.analysis.readers.clean import metric_name
 from trainrelay.analysis.readers.console import Tracebacks
@@ -61,13 +62,31 @@ class _Start:
 
     def far_back(self, seen: LineSeen) -> bool:
         """Whether a line can only be of a later start: without an error a rank may lag by an eighth."""
-        if seen.iteration is None:
+        if seen.iteration is None or seen.epoch < self.at[0] - 1:  # no rank is two epochs behind
             return seen.epoch < self.at[0]
         lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
         failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
         length = 0 if self.by_iteration or failed else self.iters or 0
         far = 2 * seen.iteration < self.highest and max(self.highest, length) < 8 * lag
         return far and (seen.epoch, seen.iteration) < self.at
+
+    def count_iterations(self) -> None:
+        """Where those of an epoch continue those before, up to a total, the epochs count nothing."""
+        spans = defaultdict[int, list[int]](list)
+        for epoch, phase, at in self.rows:
+            spans[epoch] += [] if phase else [at]
+        trained = [sorted(of_epoch) for _, of_epoch in sorted(spans.items()) if of_epoch]
+        back = sum(
+            before[-1] >= after[0] for before, after in pairwise(trained)
+        )  # a start that was cut short
+        if not (self.iters and 50 * back < len(trained) > 1 and len(self.rows) > 2 * len(spans)):
+            return
+        rows, self.rows, last = sorted(self.rows.items()), defaultdict(dict), 0
+        for (_, phase, at), values in rows:
+            last = last if phase else at
+            self.rows[1, phase, last] = values
+        self.said = [((1, 0, place[2] or last), what) for place, what in self.said]
+        self.by_iteration = True
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""
@@ -163,6 +182,8 @@ class DescribedLines(Format):
                 from_zero |= seen.epoch == 0 and bool(seen.values)
                 more = int(from_zero and seen.epoch == seen.epochs and bool(seen.values))
                 starts[-1].said.append((starts[-1].last, SetupSeen(max_epochs=seen.epochs + more)))
+        for start in starts if self.guessed else ():
+            start.count_iterations()
         epochs = [epoch for start in starts for epoch, *_ in start.rows]
         for start in starts:
             start.by_iteration &= max(epochs, default=1) == 1  # bars may count epochs

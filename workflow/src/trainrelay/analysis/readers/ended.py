@@ -20,6 +20,8 @@ _INSTALLS = re.compile(r'File "[^"]*-packages/(?:pip|conda|setuptools)/')
 _TRAINS = re.compile(
     r'File "[^"]*(?:train|torch|tensorflow|keras|jax|mmcv|mmengine|transformers)|^slurmstepd'
 )
+_RANKS = re.compile(r"\brank\W?\d|torch/distributed/|multiprocessing/spawn|launch\.py")
+_JOB_ENDED = re.compile(r"slurmstepd(?:-\S+)?: error: \*\*\* (?:JOB|STEP) (\d{1,12})")
 _STREAM = re.compile(r"(?:std)?(?:err|out)")
 
 
@@ -38,15 +40,21 @@ def _job(log: Path) -> str:
 def _failed(path: Path) -> Sequence[Marker]:
     """The errors of a log that ends with one."""
     tracebacks, found, number, last = Tracebacks(), deque[Marker](maxlen=MOST_RANKS), 0, -1
-    raised = trains = False
+    raised = trains = ranks = False
     for number, line in enumerate(read_lines(path)):
         if _INSTALLS.search(line):
             return ()
         raised = raised or bool(_RAISED.search(line))
         trains = trains or bool(_TRAINS.search(line))
+        ranks = ranks or bool(_RANKS.search(line))
         for marker in tracebacks.line(line.rstrip()):
+            over = _JOB_ENDED.match(found[-1].text) if found else None
+            if over and f" {over[1]}" not in marker.text:
+                found.clear()
             found.append(marker)
             last = number + (LAST_LINES if raised or last_words(marker.text) else _FEW_LINES)
             raised = False
     known = any(end_of(marker.text) not in ("trainer-bug", "killed") for marker in found)
-    return found if number <= last and (known or trains) else ()
+    if number > last or not (known or trains):
+        return ()
+    return found if ranks else [found[-1]]  # of ranks the first explains

@@ -37,8 +37,9 @@ class MetricLoggerText(Format):
     title = "MetricLogger text"
 
     def claims(self, line: str) -> bool:
-        """A line of progress, an introduction of the family's trainers, or a summary of an epoch."""
-        return is_ours(line) or metriclogger_markers.introduces(line) or summaries.opens(line)
+        """A line of progress, an introduction of the family's trainers, or a summary of several lines."""
+        block = "Summary" in line and summaries.opens(line)  # one of a line is as those of many trainers
+        return is_ours(line) or metriclogger_markers.introduces(line) or block
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells ranks from restarts."""

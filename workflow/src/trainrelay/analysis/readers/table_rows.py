@@ -21,6 +21,7 @@ from trainrelay.progress_lines.described import (
     HISTORY,
     RowReader,
     as_number,
+    column,
     column_names,
     row_object,
 )
@@ -29,9 +30,8 @@ from trainrelay.progress_lines.trainer_rows import BAR, CLOCKS, SUMMARY
 
 Numbers = Mapping[str, float]
 
-_COUNT = re.compile(r"epoch|(?:(?:trainer/)?global_)?step|_step|current_steps|iter|iteration", re.IGNORECASE)
 _HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
-_METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
+_METRIC = re.compile(r"loss|acc|reward|_rew_|return|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
 _COLUMN = re.compile(r"[A-Za-z_](?:[\w./@()%-]|:(?=\d))*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
 _MOST = 10**12  # iterations; more, or no number, are a mistake
@@ -51,7 +51,7 @@ class TableRows(Format):
         else:
             names = column_names(line)
             names = names if len(names) > 1 and all(map(_COLUMN.fullmatch, names[not names[0] :])) else []
-        counts = any(map(_COUNT.fullmatch, names)) or set(names) >= HISTORY
+        counts = not {"epoch", "iter"}.isdisjoint(map(column, names)) or set(names) >= HISTORY
         return counts and any(map(_METRIC.search, names))
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
