@@ -17,6 +17,7 @@ from trainrelay.supervise import process_list
 from trainrelay.supervise.process_list import ProcessList
 from trainrelay.system.alive import here, stat, written_to
 from trainrelay.system.files import write_json
+from trainrelay.supervise.recover import wait_for_killed
 from trainrelay.training.attempts import PROCESSES, held_open, kin_of, living
 
 SLEEPS = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -117,3 +118,20 @@ def test_a_log_that_is_written_is_found_also_where_no_record_tells_of_its_attemp
     with log.open("wb"):
         assert held_open(stage) == (log if written_to(log) else None)
     assert held_open(stage) is None
+
+
+def test_a_retry_waits_for_a_killed_process_that_still_holds_its_log(folder: Path) -> None:
+    """The kernel takes its memory, and with it what tells of the stage, before its files."""
+    stage, log = folder.parents[1], folder / "trainer.log"
+    told = list[str]()
+    with log.open("wb") as dying:
+        if not written_to(log):
+            pytest.skip("this file system does not tell who writes")
+
+        def stopped() -> bool:
+            dying.close()
+            return False
+
+        wait_for_killed(stage, told.append, stopped)
+    assert told == [f"waiting for a process that writes {log} of an earlier attempt to end"]
+    assert dying.closed

@@ -42,6 +42,7 @@ _COUNTED = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
 # What modules call what they train or measure.
 _NO_CONSTANTS = ("weight", "bias", "running_mean", "running_var")
+_MOST_CLASSES = 40  # a network has some twenty kinds of layers
 _MOST_BAD = 1000  # weights that are not finite; more are no masks
 _BY_EPOCH = SavedAs()
 
@@ -92,7 +93,7 @@ class Glance:
     """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
 
     `number` is the epoch as it was saved, or the iteration. None without a problem: it holds weights alone.
-    `remedy` is what to run where torch can save it again. `shapes` are those of the weights, if it can
+    `remedy` is what to run where torch can save it again, or to set where it may be the trainer's own. `shapes` are those of the weights, if it can
     be resumed from.
     """
 
@@ -128,7 +129,8 @@ def _glanced(path: Path, stamp: Stamp, saved: SavedAs) -> Glance:
     try:
         contents = _contents(path, saved)
     except UnsafeFile as wish:
-        return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it{_allow(wish)}")
+        why, allow = f"is unsafe: it wants to {wish} when torch loads it", _allow(wish)
+        return Glance(stamp, problem=f"{why}{allow}", remedy=allow.removeprefix("; ") or None)
     except (BrokenFile, UserError, OSError) as error:
         remedy = _remedy(error, path) if isinstance(error, OtherFormat) else None
         return Glance(stamp, problem=printable(error), remedy=remedy, broken=remedy is None)
@@ -248,7 +250,7 @@ def _allow(wish: UnsafeFile) -> str:
     tops = {name.partition(".")[0] for name in wish.classes}
     if not wish.classes or tops & sys.stdlib_module_names:
         return ""
-    named = ", ".join(map(shown, wish.classes[:10]))  # the others come after these
+    named = ", ".join(map(shown, wish.classes[:_MOST_CLASSES]))  # the others come after these
     return f"; if they are of your training, of kind script, set script.classes: [{named}]"
 
 

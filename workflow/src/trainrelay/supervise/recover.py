@@ -59,11 +59,17 @@ def refuse_beside_living(stage_dir: Path, name: str) -> None:
 def wait_for_killed(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
     """Returns once nothing of the stage lives that was killed; at the latest after 10 minutes."""
     until_s = time.monotonic() + _PATIENCE_S
-    if found := living(stage_dir):
-        say(f"waiting for {', '.join(map(str, found))} of an earlier attempt to end")
+    if found := _left_by(stage_dir):
+        say(f"waiting for {found} of an earlier attempt to end")
     while found and not stopped() and time.monotonic() < until_s:
         time.sleep(_LOOK_S)
-        found = living(stage_dir)
+        found = _left_by(stage_dir)
+
+
+def _left_by(stage_dir: Path) -> str:
+    """Who lives; one that dies gives up its memory, by which it is known, before its files."""
+    log = held_open(stage_dir)
+    return ", ".join(map(str, living(stage_dir))) or (f"a process that writes {log}" if log else "")
 
 
 def close_open_attempts(job: StageJob, say: Say, *, within_launch: bool = False) -> None:

@@ -127,16 +127,17 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     seen = {path: job.trainer.glance(path) for path in job.trainer.saved(job.work_dirs.current)}
     alone = [(p, _ALONE + one.numbers) for p, one in seen.items() if one.number is None and not one.problem]
     files, unrecognised = [*files, *alone], bool(files)
+    remedy = next((how for path, _ in files if (how := job.trainer.glance(path).remedy)), None)
     listed = ", ".join(
-        f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why)})" for path, why in files[:_MOST]
+        f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why.removesuffix(f'; {remedy}'))})"
+        for path, why in files[:_MOST]
     )
     more = f" and {len(files) - _MOST} more" if len(files) > _MOST else ""
     holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like a checkpoint'}{more}"
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
     words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
-    if remedy := next((how for path, _ in files if (how := job.trainer.glance(path).remedy)), None):
-        words = f"{words}; {remedy} (and so with each)"
+    words = f"{words}; {remedy} (and so with each)" if remedy else words
     return Leftovers(unrecognised, words, any_file=bool(files))
 
 
