@@ -15,9 +15,9 @@ from trainrelay.errors import Fenced
 from trainrelay.records import Processes
 from trainrelay.supervise import process_list
 from trainrelay.supervise.process_list import ProcessList
+from trainrelay.supervise.recover import wait_for_killed
 from trainrelay.system.alive import here, stat, written_to
 from trainrelay.system.files import write_json
-from trainrelay.supervise.recover import wait_for_killed
 from trainrelay.training.attempts import PROCESSES, held_open, kin_of, living
 
 SLEEPS = [sys.executable, "-c", "import sys; sys.stdin.read()"]

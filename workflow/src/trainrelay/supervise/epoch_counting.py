@@ -129,7 +129,12 @@ class EpochCounting:
         """A file was saved within the epoch of the last line; only one that says more is of interest."""
         base = 1 if self.bases.saved is None else self.bases.saved
         number = file.number or 0
-        if self._epoch and self._printed is not None and number + base >= self._epoch and number > self._there:
+        if (
+            self._epoch
+            and self._printed is not None
+            and number + base >= self._epoch
+            and number > self._there
+        ):
             self.within = {**self.within, file.stamp[2]: self._epoch}
 
     def _vote(self, number: int | None) -> None:
