@@ -38,14 +38,14 @@ class _Tagging(yaml.SafeLoader):
 
 
 def _tagged(loader: _Tagging, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return f"{node.tag} {node.value}"
-    is_list = isinstance(node, yaml.SequenceNode)
-    build = loader.construct_sequence if is_list else loader.construct_mapping
-    return {node.tag: build(node, deep=True)}
+    if isinstance(node, yaml.SequenceNode):
+        return {node.tag: loader.construct_sequence(node, deep=True)}
+    if isinstance(node, yaml.MappingNode):
+        return {node.tag: loader.construct_mapping(node, deep=True)}
+    return f"{node.tag} {node.value}"
 
 
-_Tagging.add_constructor(None, _tagged)  # type: ignore[arg-type]  # None is each that no other takes
+_Tagging.add_constructor(None, _tagged)  # None: each tag that no other takes
 
 
 def loaded_with_tags(data: bytes | str) -> Any:
