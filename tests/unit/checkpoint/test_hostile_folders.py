@@ -17,6 +17,7 @@ import torch
 
 from trainrelay.checkpoint import glance, how_to_allow, inspect, machine, promote, sources
 from trainrelay.checkpoint.inspection import examine
+from trainrelay.checkpoint.sources import SavedAs
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.system import files
 from trainrelay.system.files import files_below, sha256_of
@@ -34,6 +35,15 @@ def folder_of(path: Path, **state: Any) -> Path:
     torch.save({"state": {0: {"exp_avg": torch.ones(2, 2)}}, "param_groups": [{}]}, path / "optimizer.pt")
     (path / "trainer_state.json").write_text(json.dumps({"epoch": 2.0, "global_step": 10, **state}))
     return path
+
+
+def test_a_file_of_a_folder_that_holds_a_whole_number_alone_counts_under_its_name(tmp_path: Path) -> None:
+    """As SpeechBrain's counter.ckpt."""
+    folder = folder_of(tmp_path / "c", epoch=None)
+    counter = folder / "counter.ckpt"
+    for text, number in ((b"5", 5), (b"12\n", 12), (b"5.5", None), (b"5 6", None), (b"9" * 30, None)):
+        counter.write_bytes(text)
+        assert glance(folder, SavedAs(key="counter")).number == number, text
 
 
 class Payload:

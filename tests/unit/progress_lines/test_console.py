@@ -193,6 +193,11 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
         ),
         (["2|7|Loss: 0.5:  33%|###   | 5/15 [00:02<00:01,  4.3it/s]"], (2, 5, 15), {"loss": 0.5}),
         (["Epoch 1: 100%|####| 9/9 [00:01<00:00, 2.0it/s, loss_epoch=0.75]"], (1, 9, 9), {"loss": 0.75}),
+        (
+            ["Epoch 1/5:  36%|##  | 8/22 [00:32<00:56,  4.04s/img, loss (batch)=0.619]"],
+            (1, 8, 22),
+            {"loss": 0.619},
+        ),
         (["INFO:root:[Epoch 3] train=0.5 val=0.25 loss=1.5 time: 16.5"], (3, None, None), {"loss": 1.5}),
         (["Epoch[003] Batch [49]/[60]\tSpeed: 9.5 samples/sec\t loss=2.5"], (3, 49, 60), {"loss": 2.5}),
         (

@@ -368,3 +368,15 @@ def test_what_is_saved_as_finished_needs_no_line_to_tell() -> None:
     counting.look({Path("checkpoint-20"): Glance((1, 1, 1), 2, finished=True)})
     assert counting.bases.saved == 0
     assert counting.doubt is None
+
+
+@pytest.mark.parametrize("saved", [0, 1])
+def test_files_from_before_an_ignored_resume_were_not_saved_within_its_first_epoch(saved: Base) -> None:
+    """It is ended in the first epoch, whose number each of them has or exceeds."""
+    counting = EpochCounting(begun(EpochBases(printed=1, saved=saved), resumed=4), learns=True)
+    files = {Path(f"c{epoch}.pth"): Glance((1, 1, epoch), epoch - saved) for epoch in range(1, 5)}
+    for iteration in (2, 4):
+        counting.look(files)
+        counting.step(StepSeen(2, iteration, 22, 1.0, None))
+    counting.finish(files, None)
+    assert counting.within == {}

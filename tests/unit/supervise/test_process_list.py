@@ -130,4 +130,6 @@ def test_what_is_being_killed_and_only_holds_its_log_is_waited_for(folder: Path)
         local = written_to(log)
         recover.wait_for_killed(folder.parents[1], said.append, lambda: False)
         assert ending.poll() == 0 or not local
-    assert said == ([f"waiting for what still writes {log} of an earlier attempt to end"] if local else [])
+    assert said == (
+        [f"waiting for a process that writes {log} of an earlier attempt to end"] if local else []
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,19 @@ def test_an_unseen_end_after_the_last_epoch_is_one(tmp_path: Path, numbered: Pat
     found = finished_unseen(left(tmp_path, numbered, iteration, "c3.pth"))
     assert found is not None
     assert found.end == "done"
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_checkpoints_that_the_config_explains_later_tell_at_the_next_start_how_they_count(
+    tmp_path: Path, numbered: Path, status: int
+) -> None:
+    """Trained to its end, it was counted by nobody: its files were not understood."""
+    job = replace(left(tmp_path, numbered, 6, "c3.pth"), learns_base=True).with_bases(EpochBases())
+    (record,) = list_attempts(job.stage_dir)
+    unknown = {"epoch_bases": EpochBases(printed=0), "exit_status": status, "end": "unfinished"}
+    write_attempt(job.stage_dir, record.model_copy(update=unknown))
+    found = finished_unseen(job)
+    assert (found and (found.end, found.epoch_bases.saved)) == (None if status else ("done", 1))
 
 
 def test_a_copy_of_what_is_overwritten_counts_as_the_file_itself(tmp_path: Path, numbered: Path) -> None:

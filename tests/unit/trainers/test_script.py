@@ -292,8 +292,38 @@ def test_the_identity_is_the_arguments_the_script_and_its_files_without_comments
     assert ingredients(checkout, command="{launcher} {entry} {config} --aug=b.toml --x") != whole
 
 
+def test_tags_in_yaml_count_with_their_values_and_nothing_is_made_of_them(checkout: Path) -> None:
+    def says(text: str) -> dict[str, str]:
+        (checkout / "a.yaml").write_text(text)
+        return ingredients(checkout)
+
+    text = "net: !new:nn.Linear\n  in: 8\nlr: !ref <base> # high\nsize: !!python/tuple [3, 4]\n"
+    text += "num_workers: !ref <n>\n"
+    first = says(text)
+    assert first["config: lr"] == "'!ref <base>'"
+    assert says(text.replace(" # high", "").replace("<n>", "<m>")) == first
+    for one, other in (
+        ("Linear", "Conv2d"),
+        ("8", "9"),
+        ("<base>", "<x>"),
+        ("!ref <b", "!copy <b"),
+        ("[3", "[2"),
+    ):
+        assert says(text.replace(one, other)) != first, one
+    called = checkout / "called"
+    assert says(f"a: !!python/object/apply:os.mkdir [{called}]\n")
+    assert not called.exists()
+
+
 @pytest.mark.parametrize(
-    ("file", "text"), [("a.yaml", "a: ["), ("a.py", "def"), ("b.toml", "x"), ("a.yaml", "a: &a [*a]")]
+    ("file", "text"),
+    [
+        ("a.yaml", "a: ["),
+        ("a.py", "def"),
+        ("b.toml", "x"),
+        ("a.yaml", "a: &a [*a]"),
+        ("a.yaml", "a: &a !x [*a]"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_a_problem_in_one_sentence(
     checkout: Path, file: str, text: str

@@ -96,8 +96,8 @@ class Glance:
     """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
 
     `number` is the epoch as it was saved, or the iteration. None without a problem: it holds weights alone.
-    `remedy` is what to run where torch can save it again. `shapes` are those of the weights, if it can
-    be resumed from.
+    `remedy` is what to run where torch can save it again, or to set where it may be the trainer's own.
+    `shapes` are those of the weights, if it can be resumed from.
     """
 
     stamp: Stamp = (0, 0, 0)

@@ -2,8 +2,8 @@
 
 Of a folder, as Hugging Face's Trainer, accelerate and DeepSpeed make them, each file is a key, named as the
 file is: optimizer.pt is `optimizer`, the shards of model-00001-of-00003.safetensors are `model`. A file that
-is a checkpoint by itself gives its own keys. What is no file of torch.save, safetensors or JSON is not read,
-but a plain pickle, which torch.load would run, calls nothing either.
+is a checkpoint by itself gives its own keys. What is no file of torch.save, safetensors or JSON, nor a
+whole number, is not read, but a plain pickle, which torch.load would run, calls nothing either.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _TRAINERS = "training_args.bin"  # the Trainer's own settings: saved, and read b
 _ITS_LAST = "trainer_state.json"  # what the Trainer saves at the end, and resumes from no folder without
 _SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_](\d{1,9})(?=\.|$)")
 _RANDOM = re.compile(r"random|rng")  # states of generators; accelerate's `step` beside them counts batches
+_NUMBER, _NUMBER_BYTES = re.compile(rb"\d{1,9}\s?"), 11  # more bytes than it matches
 _MARK = "//"  # behind a file's name, before the keys of its storages
 _LARGEST_JSON = 32 * 1024 * 1024  # a tokenizer's has some megabytes
 _MOST_BYTES = 500_000_000  # of all that a folder's files say; about 300 for each tensor of each rank
@@ -187,8 +188,12 @@ def _refuse_lost_shards(files: Iterable[Path]) -> None:
 
 def _said_by(file: Path, mark: str, saved: SavedAs) -> object:
     if not _is_read(file):
-        if file.suffix in _TORCH and file.name != _TRAINERS:
-            _refuse_calls(file, saved)
+        if file.suffix not in _TORCH or file.name == _TRAINERS:
+            return None
+        with reading(file) as opened:
+            if _NUMBER.fullmatch(text := opened.read(_NUMBER_BYTES)):
+                return int(text)  # as SpeechBrain's counter.ckpt
+        _refuse_calls(file, saved)
         return None
     if file.suffix == ".json":
         return _counts_of(file)

@@ -28,7 +28,10 @@ _END = re.compile(
     + r"(?=\s*\S)"
 )
 _INSIDE = re.compile(_SAID)
-_NUMBER = re.compile(r", ?([A-Za-z_][^\s=:,]*)(?:=|: ?)(?:tensor\()?\[{0,2}([^\s,\[\]()]+)(?=[,\])])")
+_NUMBER = re.compile(
+    r", ?([A-Za-z_][^\s=:,]*)(?: \(\w{1,20}\))?(?:=|: ?)"  # also `loss (batch)=0.5`
+    r"(?:tensor\()?\[{0,2}([^\s,\[\]()]+)(?=[,\])])"
+)
 
 _MOST_NUMBERS = 200  # in one line, which may be made to fill the memory
 _BEGUN = re.compile(r"\s0/\d{1,9} (?:\[\d[\d:]{0,12}<|\d{1,9}:\d\d:\d\d •)")  # nothing is done yet

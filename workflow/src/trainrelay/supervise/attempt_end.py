@@ -108,8 +108,11 @@ def final_checkpoint(
 def finished_unseen(job: StageJob) -> AttemptRecord | None:
     """The newest attempt as done, where it finished the training and nobody saw it; all have ended."""
     newest = next(reversed(list_attempts(job.stage_dir)), None)
-    if newest and newest.exit_status is None and job.trainer.epoch_bases is None:
+    # Of one that exited 0, the config may say only now how its checkpoints are read.
+    unclear = newest and (newest.exit_status is None or (job.learns_base and _tells(newest)))
+    if newest and unclear and job.trainer.epoch_bases is None:
         newest = write_attempt(job.stage_dir, _read_again(job, newest))
+        job = job.with_bases(newest.epoch_bases) if newest.exit_status == 0 else job
     facts, _ = final_checkpoint(job, UNSEEN)
     if newest is None or facts is None or not facts.finite:
         return None
@@ -119,17 +122,25 @@ def finished_unseen(job: StageJob) -> AttemptRecord | None:
     return newest.model_copy(update={"end": end, "reason": reason, **found})
 
 
+def _tells(record: AttemptRecord) -> bool:
+    """Whether its end can tell how it counted its checkpoints, and nothing has yet."""
+    return record.exit_status == 0 and record.epoch_bases.saved is None
+
+
 def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
-    """The record of an attempt whose end nobody saw, with the files that its log shows to be unfinished."""
-    counting = EpochCounting(record, learns=False)
+    """The record of an attempt with what its log and its files tell now: those that are unfinished, how it
+    counts."""
+    counting = EpochCounting(record, learns=_tells(record))
     with closing(Tail(attempt_log(job.stage_dir, record), last_bytes=_LOG_END_BYTES)) as tail:
         for seen in map(Follower(job.trainer).see, tail.remaining()):
             if isinstance(seen, StepSeen):
                 counting.step(seen)
     folders = filter(None, (*job.work_dirs.all, job.work_dirs.kept))
     files = (path for folder in folders for path in job.trainer.saved(folder))
-    counting.finish({path: job.trainer.glance(path) for path in files}, None)
-    return record.model_copy(update={"within": counting.within})
+    epochs = record.epochs if _tells(record) else None
+    counting.finish({path: job.trainer.glance(path) for path in files}, epochs)
+    bases = counting.bases if epochs else record.epoch_bases
+    return with_bases(record, bases, within=counting.within)
 
 
 def with_bases(record: AttemptRecord, bases: EpochBases, **more: Any) -> AttemptRecord:

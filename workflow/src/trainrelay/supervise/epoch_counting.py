@@ -22,6 +22,8 @@ class EpochCounting:
         known, point, self.learns = begun.epoch_bases, begun.resumed_from, learns
         self._asked = begun.asked
         self._printed, self._resumed = known.printed, point.epoch if point and not point.within else None
+        # What has at most this number was there before, whole.
+        self._there = -1 if self._resumed is None else self._resumed - (known.saved or 0)
         self._votes: set[int] = set() if known.saved is None else {known.saved}
         self._open = not self._votes
         self._epoch: int | None = None
@@ -128,7 +130,13 @@ class EpochCounting:
     def _within(self, file: Glance) -> None:
         """A file was saved within the epoch of the last line; only one that says more is of interest."""
         base = 1 if self.bases.saved is None else self.bases.saved
-        if self._epoch and self._printed is not None and (file.number or 0) + base >= self._epoch:
+        number = file.number or 0
+        if (
+            self._epoch
+            and self._printed is not None
+            and number + base >= self._epoch
+            and number > self._there
+        ):
             self.within = {**self.within, file.stamp[2]: self._epoch}
 
     def _vote(self, number: int | None) -> None:

@@ -22,7 +22,6 @@ from trainrelay.training.attempts import held_open, last_seen_s, list_attempts, 
 _PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
 _ASK_S = 5.0
 _EVALUATES = re.compile(r"--?(eval|evaluate|test|validate|infer|inference|predict)([-_]only)?")
-_CLOSES_S = 0.2  # what is open is asked of the kernel alone
 _LOOK_S = 2.0  # a scan of every process, for as long as minutes
 
 
@@ -58,21 +57,20 @@ def refuse_beside_living(stage_dir: Path, name: str) -> None:
 
 
 def wait_for_killed(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
-    """Returns once nothing of the stage lives that was killed; at the latest after 10 minutes.
+    """Returns once nothing of the stage lives that was killed; at the latest after 10 minutes."""
+    until_s = time.monotonic() + _PATIENCE_S
+    if found := _left_by(stage_dir):
+        say(f"waiting for {found} of an earlier attempt to end")
+    while found and not stopped() and time.monotonic() < until_s:
+        time.sleep(_LOOK_S)
+        found = _left_by(stage_dir)
 
-    The kernel takes a process's memory before it closes its files, which may take long where much is on GPUs:
-    meanwhile nothing tells whose it was, but that it holds its log open.
-    """
-    until_s, said = time.monotonic() + _PATIENCE_S, False
-    while not stopped() and time.monotonic() < until_s:
-        log = None if (found := living(stage_dir)) else held_open(stage_dir)
-        if not found and log is None:
-            return
-        if not said:
-            what = ", ".join(map(str, found)) if found else f"what still writes {log}"
-            say(f"waiting for {what} of an earlier attempt to end")
-        said = True
-        time.sleep(_LOOK_S if found else _CLOSES_S)
+
+def _left_by(stage_dir: Path) -> str:
+    """Who lives. One that is killed loses its memory, by which it is known, before its files; much on GPUs
+    takes long."""
+    log = held_open(stage_dir)
+    return ", ".join(map(str, living(stage_dir))) or (f"a process that writes {log}" if log else "")
 
 
 def close_open_attempts(job: StageJob, say: Say, *, within_launch: bool = False) -> None:

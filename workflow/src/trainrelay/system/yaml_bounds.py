@@ -33,6 +33,27 @@ def refuse_too_much(data: bytes | str) -> None:
             raise yaml.MarkedYAMLError(problem=_TOO_MUCH, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
+class _Tagging(yaml.SafeLoader):
+    """Builds nothing of a tag that is a trainer's: it stays as text before its value."""
+
+
+def _tagged(loader: _Tagging, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return {node.tag: loader.construct_sequence(node, deep=True)}
+    if isinstance(node, yaml.MappingNode):
+        return {node.tag: loader.construct_mapping(node, deep=True)}
+    return f"{node.tag} {node.value}"
+
+
+_Tagging.add_constructor(None, _tagged)  # None: each tag that no other takes
+
+
+def loaded_with_tags(data: bytes | str) -> Any:
+    """The same where tags of the trainer's, as `!new:torch.nn.Linear`, are part of the values."""
+    refuse_too_much(data)
+    return yaml.load(data, _Tagging)  # noqa: S506 - a safe one
+
+
 def loaded(data: bytes | str) -> Any:
     """The values of YAML that is not too much."""
     refuse_too_much(data)

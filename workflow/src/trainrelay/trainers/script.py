@@ -27,7 +27,7 @@ from trainrelay.progress_lines.console import ConsoleReader
 from trainrelay.progress_lines.described import PatternReader, RowReader, compiled
 from trainrelay.records import KEYS, EpochBases
 from trainrelay.system.files import content, read_once
-from trainrelay.system.yaml_bounds import loaded
+from trainrelay.system.yaml_bounds import loaded_with_tags
 from trainrelay.text import did_you_mean
 from trainrelay.trainers.argparse_config import read_arguments
 from trainrelay.trainers.base import (
@@ -52,7 +52,7 @@ _ENV = "env "
 _PYTHON = ("python", "torchrun")
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
 _DATA: dict[str, Callable[[bytes], Any]] = {
-    **dict.fromkeys((".yaml", ".yml"), loaded),
+    **dict.fromkeys((".yaml", ".yml"), loaded_with_tags),
     ".json": json.loads,
     ".toml": lambda raw: tomllib.loads(raw.decode()),
 }
