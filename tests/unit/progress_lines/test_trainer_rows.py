@@ -80,6 +80,16 @@ def test_a_stage_that_counts_iterations_has_them_from_the_bar_of_so_many() -> No
     assert not seen(row("1.25", loss="2.5"), f"{bar(0, 60)}\r", row("1.5", loss="2.5"), iters=60)
 
 
+def test_a_log_from_before_iters_was_raised_is_read_by_its_shorter_bar() -> None:
+    lines = [line for done in (10, 20, 30) for line in (f"{bar(done, 60)}\r", row("0.5", loss="2.5"))]
+    assert [one.iteration for one in seen(*lines, iters=90)] == [20, 30]
+
+
+def test_its_learning_rate_is_called_as_others_are() -> None:
+    (found,) = seen(f"{bar(10, 60)}\r", row("0.5", loss="2.5", learning_rate="0.1"))
+    assert dict(found.values) == {"loss": 2.5, "lr": 0.1}
+
+
 def test_its_summary_and_the_rows_of_others_are_none_of_it() -> None:
     assert not seen("{'train_runtime': '4.9', 'train_loss': '4.307', 'epoch': '3.75'}\n")
     assert not seen("state: {'epoch': 7.5, 'loss': 0.25}\n")

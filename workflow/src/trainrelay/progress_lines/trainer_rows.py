@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from trainrelay.progress_lines.described import RowReader
-from trainrelay.progress_lines.names import trained_and_evaluated
+from trainrelay.progress_lines.names import named, trained_and_evaluated
 
 BAR = re.compile(r"\s*\d{1,3}%(?:\|[^|]{0,500}\|)? *(\d{1,12})/(\d{1,12}) \[")  # it names no epoch
 # In quotes from version 5 on; other trainers print the number of an epoch, without a point. An evaluation
@@ -33,6 +33,7 @@ class TrainerRows:
         self._iters, self._rows = iters, RowReader()
         self._bar: tuple[int, int] | None = None  # the newest: done, and of how many
         self._length = 0  # of the training's bar; an evaluation has its own
+        self._of_row = 0  # the length of the newest bar at the row before
         self._done: dict[int, int] = {}  # by the length of a bar
         self._epoch: int | None = None
         self._whole: float | None = None  # the row before, where no fraction told its epoch
@@ -51,17 +52,18 @@ class TrainerRows:
         trained, evaluated = (one.keys() - _COUNTS for one in trained_and_evaluated(row))
         if "epoch" not in row or SUMMARY in numbers or not (trained or evaluated):
             return {}
-        if trained and self._bar and self._may_be_trainings(*self._bar):
-            self._length = self._bar[1]
+        if trained and self._bar:
+            self._length = self._bar[1] if self._may_be_trainings(*self._bar) else self._length
+            self._of_row = self._bar[1]
         place = self._place(row["epoch"], trained=bool(trained))
-        metrics = {name: number for name, number in row.items() if name not in _COUNTS}
+        metrics = {named(name): number for name, number in row.items() if name not in _COUNTS}
         return {**metrics, **place} if place else {}
 
     def _may_be_trainings(self, done: int, total: int) -> bool:
-        """That of an evaluation or of a data set that is prepared may be the newest one, too."""
-        if self._iters:
-            return total == self._iters
-        return done < total and total > self._length
+        """That of an evaluation or of a data set that is prepared may be the newest one, too. A training that
+        was asked for fewer steps at first has a shorter one, at each row."""
+        again = self._iters is None or total == self._of_row
+        return total == self._iters or (again and done < total and total > self._length)
 
     def _place(self, done: float, *, trained: bool) -> dict[str, float]:
         # Behind a resume the bar begins with 0, too, until it is drawn next.
