@@ -41,6 +41,17 @@ class MetricLoggerText(Format):
         block = "Summary" in line and summaries.opens(line)  # one of a line is as those of many trainers
         return is_ours(line) or metriclogger_markers.introduces(line) or block
 
+    def claiming(self) -> Callable[[str], bool]:
+        """Below a line of the family's, any summary is."""
+        begun = False
+
+        def claims(line: str) -> bool:
+            nonlocal begun
+            begun = begun or is_ours(line)
+            return self.claims(line) or (begun and summaries.opens(line))
+
+        return claims
+
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells ranks from restarts."""
         file = _File()
