@@ -37,6 +37,20 @@ def test_metrics_are_explained_by_name(capsys):
     assert "2882 batches" in said
 
 
+def test_a_metric_is_known_by_what_trainers_put_before_it_and_files_that_agree_say_it_once(capsys):
+    assert main(["explain", "eval_loss"]) == 0
+    assert "### loss (MetricLogger, mmcv)" in capsys.readouterr().out
+
+
+def test_a_log_of_a_trainer_that_no_knowledge_file_describes_is_explained_all_the_same(tmp_path, capsys):
+    rows = [f"{{'loss': {2 / n:.3f}, 'learning_rate': 1e-5, 'epoch': {n / 4}}}\n" for n in range(1, 13)]
+    (tmp_path / "trainer.log").write_text("".join(rows))
+    assert main(["explain", str(tmp_path / "trainer.log")]) == 0
+    said = capsys.readouterr().out
+    assert "loss 0.167" in said
+    assert "Total loss" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -238,8 +238,8 @@ def test_fields_of_lines_that_only_it_knows_are_explained(typed, capsys):
 
 def test_it_may_describe_a_format_of_which_the_package_knows_no_fields(typed, capsys):
     table("loss", "weight_norm", "acc")
-    assert typed("explain", "log.csv", own="name: none") == 2
-    assert "no training line yet, or lines that no" in capsys.readouterr().err
+    assert typed("explain", "log.csv", own="name: none") == 0
+    assert "What its fields mean is not known here" in capsys.readouterr().out
     assert typed("explain", "log.csv", own=FIELDS.format("rows")) == 0
     assert "how long the weights are" in capsys.readouterr().out
 

@@ -6,10 +6,9 @@ import base64
 import hashlib
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trainrelay.analysis import naming
@@ -18,6 +17,9 @@ from trainrelay.report import attention, card, comparison, details, explanation,
 from trainrelay.report.panels import Line, Panel, panels
 from trainrelay.report.plots import Drawing, draw
 from trainrelay.text import count
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def run_html(report: RunReport) -> str:
@@ -57,6 +59,8 @@ def _plots(stage: StageReport) -> list[tuple[Panel, Drawing | None]]:
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - not for text alone
+
     environment = Environment(
         loader=PackageLoader("trainrelay.report"),
         autoescape=True,

@@ -11,7 +11,6 @@ from trainrelay.analysis.case import Case, Column, Family
 from trainrelay.analysis.checks.causes import as_one, one_per_cause
 from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.knowledge.model import slow
-from trainrelay.analysis.naming import is_reward
 from trainrelay.analysis.numbers import (
     JITTERS,
     NOTICEABLE,
@@ -63,9 +62,7 @@ def _course(case: Case, family: Family) -> Finding:
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
     fine = _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
-    judged = (
-        family.meaning.direction == "down" and family.meaning.loss and not any(map(is_reward, case.names))
-    )
+    judged = family.meaning.direction == "down" and family.meaning.loss and not case.rewarded
     if not judged or not start or len(family.values) < case.points_to_judge:  # 0.0: switched on later
         return fine
     at, best = lowest(family.values)

@@ -16,7 +16,6 @@ from statistics import median
 from trainrelay.analysis.case import Case, kept
 from trainrelay.analysis.checks.finiteness import negative
 from trainrelay.analysis.checks.validation_metric import learns
-from trainrelay.analysis.naming import is_reward
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
@@ -110,7 +109,7 @@ class Levels:
 @kept
 def levels(case: Case) -> Levels | None:
     """None if the total loss has fewer than two finite values, or need not fall."""
-    if case.total is None or any(map(is_reward, case.names)):
+    if case.total is None or case.rewarded:
         return None
     values, few = _judged(case, case.total)
     if len(values) < 2:
@@ -220,7 +219,7 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"No total loss is known{there}: its course was not judged."
         advice = "Log it as `loss`, or name it in a knowledge file (docs/judgement.md)."
         yield Finding("convergence", "info", message, None, None, {"enough": False}, advice)
-    elif case.total and any(map(is_reward, case.names)):
+    elif case.total and case.rewarded:
         message = "Training is by rewards, so that its loss need not fall: its course was not judged."
         yield Finding("convergence", "info", message, case.total, None, {"enough": False})
     if found is None or found.diverged:

@@ -10,7 +10,6 @@ from trainrelay.analysis.explain.lookup import explain_words
 from trainrelay.analysis.explain.progress_line import progress_line
 from trainrelay.analysis.explain.signs import signs
 from trainrelay.analysis.explain.total import auxiliary_losses, progression, scaled_losses, total
-from trainrelay.analysis.knowledge import of_format
 from trainrelay.analysis.knowledge.model import Concept
 from trainrelay.records import Explained, Explanation, Finding, Section
 
@@ -18,8 +17,8 @@ SPECIAL = {"total", "auxiliary", "scaled", "progression"}  # these have a sectio
 
 
 def explanation(case: Case, findings: Sequence[Finding]) -> Explanation | None:
-    """None for a log without a training line, or of a format whose lines are not known."""
-    if not case.train or not of_format(case.log.format).progress:
+    """None for a log without a training line."""
+    if not case.train:
         return None
     return Explanation(case.knowledge.name, tuple(_sections(case, findings)))
 

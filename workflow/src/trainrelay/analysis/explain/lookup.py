@@ -10,6 +10,7 @@ from trainrelay.analysis.knowledge import every
 from trainrelay.analysis.knowledge.model import Knowledge, KnownSign, Meaning, PrintedField, matching
 from trainrelay.analysis.naming import split
 from trainrelay.errors import UserError
+from trainrelay.progress_lines.names import named, trained_and_evaluated
 from trainrelay.records import Explained, Explanation, Section
 
 EXAMPLES = ("loss_ce", "loss_coords", "track.frame_0_loss_cls_5", "eta", "lr", "'max mem'")
@@ -18,23 +19,33 @@ LONGEST = 60  # of what is repeated of an unknown word
 
 def explain_words(words: Sequence[str]) -> Explanation:
     """A section per word and file. Raises UserError for a word that no file knows, with the nearest ones."""
-    found = [(word, list(_sections(word)) or list(_sections(word.lower()))) for word in words]
-    for word, sections in found:
-        if not sections:
+    names, sections = dict[str, None](), list[Section]()
+    for word in words:
+        known = next(filter(_said, _spellings(word)), None)
+        if known is None:
             raise UserError(_unknown(word))
-    names = dict.fromkeys(name for _, sections in found for name, _ in sections)
+        for (text, items), files in _said(known).items():
+            names |= dict.fromkeys(files)
+            sections.append(Section(f"{known} ({', '.join(files)})", text, items))
     alone = f"{', '.join(names)}; a name alone does not tell which model logs it"
-    return Explanation(alone, tuple(section for _, sections in found for _, section in sections))
+    return Explanation(alone, tuple(sections))
 
 
-def _sections(word: str) -> Iterator[tuple[str, Section]]:
-    """The name of a file, and its section."""
+def _spellings(word: str) -> Iterator[str]:
+    """The word, without capitals, and without what says of which phase it is (`eval_loss`)."""
+    yield from (word, word.lower())
+    for phase in trained_and_evaluated({word: 0.0}):
+        yield from map(named, phase)
+
+
+def _said(word: str) -> dict[tuple[str, tuple[Explained, ...]], list[str]]:
+    """What the files say of it, a heading and items, with the names of those that say the same."""
+    found: dict[tuple[str, tuple[Explained, ...]], list[str]] = {}
     for knowledge in every():
         fields = [Explained(field.name, field.text) for field in knowledge.progress if _asked(field, word)]
-        items = (*_metric(knowledge, word), *fields)
-        if items:
-            title = f"{word} ({knowledge.name})"
-            yield knowledge.name, Section(title, _heading(knowledge, word), items)
+        if items := (*_metric(knowledge, word), *fields):
+            found.setdefault((_heading(knowledge, word), items), []).append(knowledge.name)
+    return found
 
 
 def _heading(knowledge: Knowledge, word: str) -> str:

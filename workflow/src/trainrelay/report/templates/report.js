@@ -313,8 +313,14 @@
     const slider = element("input", "", { type: "range", min: 0, max: 0.98, step: 0.02, value: 0 });
     slider.addEventListener("input", () => { view.smooth = +slider.value; for (const stage of stages) stage.draw(); });
     smooth.append(slider);
-    const timed = stages.some(stage => stage.clock.length);
-    made.append(choice("Over", ["epoch", "iteration", ...(timed ? ["time"] : [])], word => { view.across = word; }),
+    const plots = stages.flatMap(stage => stage.plots);
+    const axes = [
+      ["epoch", plots.some(plot => plot.unit)], // unknown where a training counts iterations alone
+      ["iteration", plots.some(plot => plot.unit !== 1)],
+      ["time", stages.some(stage => stage.clock.length)],
+    ].filter(([, there]) => there).map(([word]) => word);
+    view.across = axes[0];
+    made.append(choice("Over", axes, word => { view.across = word; }),
       choice("Scale", ["auto", "linear", "log"], word => { view.scale = word; }), smooth,
       element("span", "Drag to zoom, double-click to see all; a name hides its curve."));
     return made;
