@@ -237,7 +237,14 @@ def test_the_numbers_of_its_fifth_version_are_in_quotes(tmp_path):
 
 def test_without_a_bar_its_rows_are_numbered(tmp_path):
     text = "".join(f"{{'loss': {3 - n / 10}, 'epoch': {n / 2}}}\n" for n in (1, 2, 3))
-    assert [step for _, _, step, _ in rows(log_of(tmp_path, text))] == [1, 2, 3]
+    log = log_of(tmp_path, text)
+    assert [step for _, _, step, _ in rows(log)] == [1, 2, 3]
+    assert log.setup["iterations"].endswith("each line counts as one; the last one is of epoch 1.5")
+    assert log.iters_per_epoch is None
+    end = "{'eval_loss': 2.8, 'epoch': 1.5}\n{'train_runtime': 9.1, 'train_loss': 2.2, 'epoch': 1.5}\n"
+    ended = log_of(tmp_path, text + end)
+    assert [step for _, _, step, _ in rows(ended)] == [1, 2, 3, 3], "an evaluation is of the line before it"
+    assert ended.iters_per_epoch == 3, "its last row says that all was trained"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from itertools import chain, pairwise
 from trainrelay.analysis.readers.clean import json_object, json_objects, metric_name, whole
 from trainrelay.analysis.readers.console import Tracebacks
 from trainrelay.analysis.readers.described_lines import DescribedLines
-from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen
+from trainrelay.analysis.readers.events import Event, Format, LineSkipped, ProcessStarted, RowSeen, SetupSeen
 from trainrelay.progress_lines.described import (
     HISTORY,
     RowReader,
@@ -76,7 +76,7 @@ class TableRows(Format):
         if any(row.get("epoch", 0) % 1 for row in rows) and (
             {*counts} <= {None} or 2 * len({*counts}) <= len(counts)
         ):
-            _number(rows, most if bars.get(most) == most and len({*counts}) > 1 else 0)
+            yield from _number(rows, most if bars.get(most) == most and len({*counts}) > 1 else 0)
         if not any({"epoch", "iter"} & row.keys() for row in rows):
             for number, row in enumerate(rows, 1):  # Keras's history
                 row["epoch"] = number
@@ -128,9 +128,10 @@ def _is_of_training(row: Numbers) -> bool:
     return SUMMARY not in row and bool(trained_and_evaluated(row)[0].keys() - _COUNTS)
 
 
-def _number(rows: Sequence[dict[str, float]], most: int) -> None:
+def _number(rows: Sequence[dict[str, float]], most: int) -> Iterator[SetupSeen]:
     """By their epochs where all `most` iterations were done and no two of training share one; else one after
-    the other, from the same epoch again where a start went back, from 1 after the end of a training."""
+    the other, from the same epoch again where a start went back, from 1 after the end of a training. It is
+    said then, with the epoch, which nothing else shows."""
     total = max(row.get("epoch", 0) for row in rows)
     places = [row.get("epoch", 0) for row in rows if _is_of_training(row)]
     exact = most if len(set(places)) == len(places) else 0
@@ -140,9 +141,18 @@ def _number(rows: Sequence[dict[str, float]], most: int) -> None:
         if epochs and epoch < epochs[-1]:
             epochs = [] if ended else [one for one in epochs if one < epoch]
             ended = False
-        epochs.append(epoch)
+        if _is_of_training(row) or epoch not in epochs[-1:]:  # an evaluation is of the line before
+            epochs.append(epoch)
         ended |= SUMMARY in row
         row |= {"iter": round(epoch / total * exact) if exact else len(epochs), "iters": exact}
+    if not exact:
+        of_all = len(epochs) if ended else 0
+        for row in rows:
+            row["iters"] = of_all
+        text = (
+            f"are not told, so each line counts as one; the last one is of epoch {rows[-1].get('epoch', 0):g}"
+        )
+        yield SetupSeen({"iterations": text})
 
 
 def _counts_on(rows: Iterable[Numbers]) -> bool:
