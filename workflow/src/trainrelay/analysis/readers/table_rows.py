@@ -130,8 +130,8 @@ def _is_of_training(row: Numbers) -> bool:
 
 def _number(rows: Sequence[dict[str, float]], most: int) -> Iterator[SetupSeen]:
     """By their epochs where all `most` iterations were done and no two of training share one; else one after
-    the other, from the same epoch again where a start went back, from 1 after the end of a training. It is
-    said then, with the epoch, which nothing else shows."""
+    the other, from the same epoch again where a start went back, from 1 after the end of a training. The
+    setup has that, then, and the newest epoch, which nothing else shows."""
     total = max(row.get("epoch", 0) for row in rows)
     places = [row.get("epoch", 0) for row in rows if _is_of_training(row)]
     exact = most if len(set(places)) == len(places) else 0
