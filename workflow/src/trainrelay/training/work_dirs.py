@@ -47,6 +47,11 @@ class WorkDirs:
         return self.all[-1]
 
     @property
+    def copies(self) -> tuple[Path, ...]:
+        """Where our copy is, and where the one before it is while a folder takes its name."""
+        return (self.kept, self.kept / ".before") if self.kept else ()
+
+    @property
     def all(self) -> tuple[Path, ...]:
         """Oldest first."""
         own = (self.first.with_name(f"{self.first.name}.taken-{one.token}") for one in self.takeovers)
@@ -120,8 +125,7 @@ class WorkDirs:
         """
         if not all(one.exit_status and not one.newest_saved for one in self.attempts):
             return None
-        folders = (*self.all, *([self.kept] if self.kept else []))
-        there = [path for folder in folders for path in trainer.saved(folder)]
+        there = [path for folder in (*self.all, *self.copies) for path in trainer.saved(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
         seen, named = trainer.glance(there[0]), trainer.saves_folders and trainer.saved_as(there[0]).named
@@ -201,8 +205,8 @@ class WorkDirs:
             for epoch, path in found_in(folder, self.epoch_base):
                 if epoch <= after:
                     yield epoch, path
-        if self.kept is not None:
-            yield from found_in(self.kept, self.epoch_base)
+        for folder in self.copies:
+            yield from found_in(folder, self.epoch_base)
 
 
 def work_dirs_elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
