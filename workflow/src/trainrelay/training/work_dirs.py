@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainrelay.checkpoint import is_ended, newest_valid, stamp_of
+from trainrelay.checkpoint import SavedAs, is_ended, newest_valid, stamp_of
 from trainrelay.config import StagePaths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
@@ -91,7 +91,13 @@ class WorkDirs:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
         found = self.checkpoints(trainer) if among is None else among
         bare = trainer.saves_no_optimizer(path for _, path in found)
-        return newest_valid(found, self.epoch_base, self.within, trainer.saved_as, without_optimizer=bare)
+        ranks = {path: last.world_size for n, path in found if (last := trained_last(self.attempts, n))}
+        of_first = ranks.get(found[-1][1]) if found else None
+
+        def saved_as(path: Path) -> SavedAs:
+            return replace(trainer.saved_as(path), ranks=of_first if ranks.get(path) == of_first else None)
+
+        return newest_valid(found, self.epoch_base, self.within, saved_as, without_optimizer=bare)
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
@@ -118,7 +124,7 @@ class WorkDirs:
 
     def in_first_save(self, trainer: Trainer) -> Path | None:
         """The only checkpoint of a training that was stopped within its first save: nothing can be read of
-        it, or, of a folder, no optimizer is in it.
+        it, or, of a folder, no optimizer is in it, or not what is saved last.
 
         After more than an epoch it may have been saved over, but not a folder with a number in its name;
         what was written since is not the trainer's.
@@ -133,7 +139,8 @@ class WorkDirs:
         over_s = max(one.ended_s or 0.0 for one in self.attempts)
         first = all(one.printed and one.printed <= max(1, named or 1) for one in self.attempts)
         waited_s = over_s - seen.stamp[2] / 1e9
-        in_part = trainer.saves_folders and not (seen.problem or seen.shapes or is_ended(there[0]))
+        ended = is_ended(there[0])
+        in_part = trainer.saves_folders and not (seen.problem or (seen.shapes if ended is None else ended))
         torn = (seen.cut_short and (first or numbered)) or (in_part and first and waited_s < _PAUSE_S)
         return there[0] if torn and waited_s >= -_SKEW_S else None
 
