@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,6 +87,15 @@ def test_of_a_shard_that_each_rank_saves_its_own_piece_of_a_rank_may_have_none(t
     assert glance(folder, BY_STEP).problem == f"holds 1 of 2 parts of model.pt and {CUT}"
 
 
+def of_module(patched: pytest.MonkeyPatch, module: str, name: str, base: Any, *members: Any) -> Any:
+    """A class that is pickled as another package's."""
+    made = base(name, *members) if members else type(name, (base,), {})
+    made.__module__ = module
+    for imported in (module.partition(".")[0], module):
+        patched.setitem(sys.modules, imported, SimpleNamespace(**{name: made}))
+    return made
+
+
 @pytest.mark.parametrize(
     ("partitions", "config", "why"),
     [
@@ -95,12 +107,15 @@ def test_of_a_shard_that_each_rank_saves_its_own_piece_of_a_rank_may_have_none(t
     ],
 )
 def test_a_file_of_zero_tells_those_of_the_other_ranks(
-    tmp_path: Path, partitions: Any, config: Any, why: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: Any, config: Any, why: str | None
 ) -> None:
     """DeepSpeed itself asks for as many. The first folder can be held against no other."""
+    scaler = of_module(monkeypatch, "deepspeed.runtime.fp16.loss_scaler", "LossScaler", object)()
+    stage = of_module(monkeypatch, "deepspeed.runtime.zero.config", "ZeroStageEnum", IntEnum, {"one": 1})(1)
     folder = of_script(tmp_path / "checkpoint-10")
     (folder / "global_step10").mkdir()
-    state = {"optimizer_state_dict": {"partition_count": partitions}, "ds_config": config}
+    zero = {"loss_scaler": scaler, "zero_stage": stage, "partition_count": partitions}
+    state = {"optimizer_state_dict": zero, "ds_config": config}
     torch.save(state, folder / "global_step10/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt")
     assert glance(folder, BY_STEP).problem == why
 
