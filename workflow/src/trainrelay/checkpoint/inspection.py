@@ -32,7 +32,7 @@ from trainrelay.checkpoint.sources import (
 )
 from trainrelay.checkpoint.stepped import left_out, stepped_sizes
 from trainrelay.checkpoint.values import FinishedEpochs, Tensor
-from trainrelay.checkpoint.whole import lacking
+from trainrelay.checkpoint.whole import lacking, refuse_short_part
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.records import CheckpointFacts, FileDigest
 from trainrelay.system.files import sha256_of, unused
@@ -80,6 +80,7 @@ def examine(
         first = first if first != path else None
         if lost := lacking(path, first, saved.ranks):
             raise BrokenFile(f"lacks {shown(lost)}, which {printable(first.name if first else '')} has")
+        refuse_short_part(path)
         contents = _contents(path, saved)
         if saved.unit == "iteration":
             contents = replace(contents, number=None, iteration=contents.number)

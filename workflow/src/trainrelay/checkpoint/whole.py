@@ -12,6 +12,7 @@ import pickle
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.checkpoint.machine import unpickle
@@ -40,11 +41,19 @@ def refuse_part(folder: Path, files: Collection[Path]) -> None:
     parts = {file.parent for file in files if file.suffix == _PART}
     refuse_lost(folder, files, (one / _NAMES_PARTS for one in sorted(parts - {one.parent for one in naming})))
     for file in naming:
-        reach = _reach(file) if file.parent in parts else {}
+        if file.parent in parts and last_bytes(file, 1) != pickle.STOP:
+            raise BrokenFile(f"holds {file.name}, which {CUT}")
+    _refuse_lost_shards(files)
+
+
+def refuse_short_part(folder: Path) -> None:
+    """BrokenFile where a part of torch.distributed.checkpoint is not as long as .metadata says, if that is
+    not too long itself: reading it takes seconds."""
+    files = dict.fromkeys(files_below(folder)) if folder.is_dir() else {}
+    for reach in (_reach(file) for file in files if file.name.endswith(_NAMES_PARTS)):
         refuse_lost(folder, files, reach)
         if short := next((one for one, stop in reach.items() if one.stat().st_size < stop), None):
             raise BrokenFile(f"holds {shown(os.path.relpath(short, folder))}, which {CUT}")
-    _refuse_lost_shards(files)
 
 
 def refuse_lost(folder: Path, files: Collection[Path], named: Iterable[Path]) -> None:
@@ -54,10 +63,9 @@ def refuse_lost(folder: Path, files: Collection[Path], named: Iterable[Path]) ->
 
 
 def _refuse_lost_shards(files: Iterable[Path]) -> None:
-    found = ((one, SHARD.search(one.name)) for one in files if one.suffix in STATES)
     shards: dict[tuple[Path, str, int], set[str]] = defaultdict(set)
-    for one, of in found:
-        if of:
+    for one in files:
+        if one.suffix in STATES and (of := SHARD.search(one.name)):
             shards[one.parent, _EACH_RANKS.sub("", SHARD.sub("", one.name)), int(of[2])].add(of[1])
     for (_, name, total), there in shards.items():
         if len(there) < total:
@@ -67,14 +75,10 @@ def _refuse_lost_shards(files: Iterable[Path]) -> None:
 def _reach(metadata: Path) -> dict[Path, int]:
     """How many bytes at least each part has that it names; none where that cannot be read."""
     reach, said = dict[Path, int](), dict[object, object]()
-    try:
-        with reading(metadata) as opened:
-            match unpickle(opened, lambda one: one, _DCP):
-                case Opaque(state={"storage_data": dict(said)}):
-                    pass
-    except (BrokenFile, UnsafeFile):
-        if last_bytes(metadata, 1) != pickle.STOP:
-            raise BrokenFile(f"holds {metadata.name}, which {CUT}") from None
+    with reading(metadata) as opened, suppress(BrokenFile, UnsafeFile):
+        match unpickle(opened, lambda one: one, _DCP):
+            case Opaque(state={"storage_data": dict(said)}):
+                pass
     for one in said.values():
         match one:
             case Opaque(state={"relative_path": str(name), "offset": int(at), "length": int(size)}):
@@ -89,8 +93,9 @@ def zero_files(file: Path, said: object) -> Iterator[Path]:
         case {"ds_config": {"checkpoint": {"use_node_local_storage": True}}}:
             return
         case {"optimizer_state_dict": {"partition_count": int() | list() as counts}}:
-            ranks = max(counts, default=0) if isinstance(counts, list) else counts
-            if _OF_ZERO.search(file.name) and isinstance(ranks, int) and ranks < _MOST_RANKS:
+            each = counts if isinstance(counts, list) else [counts]  # of each group of parameters
+            ranks = max((one for one in each if isinstance(one, int)), default=0)
+            if _OF_ZERO.search(file.name) and ranks < _MOST_RANKS:
                 yield from (file.with_name(_OF_ZERO.sub(str(rank), file.name)) for rank in range(ranks))
 
 

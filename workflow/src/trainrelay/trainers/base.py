@@ -375,14 +375,16 @@ class Trainer(Protocol):
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are not understood, with why as the rest of a sentence; where
         no checkpoint is, all that has another name: a start would save over what these were made of. A folder
-        that is called as those with a count, and has none, was not saved to its end."""
+        that is newer than those with a count, called as they are, and has none, was not saved to its end."""
         counted = {path for _, path in self.checkpoints(work_dir)}
         files = [path for path in self.saved(work_dir) if path not in counted]
         bad = not_understood(files, self.glance)
         if counted:
             series = {without_digits(path) for path in counted if self.saves_folders}
-            parts = (path for path in files if without_digits(path) in series and path not in dict(bad))
-            return bad + [(path, f"lacks {self.unit} and optimizer") for path in parts]
+            alike = (path for path in files if without_digits(path) in series and path not in dict(bad))
+            newest = max(self.glance(path).stamp[2] for path in counted)
+            later = (path for path in alike if self.glance(path).stamp[2] > newest)
+            return bad + [(path, f"lacks {self.unit} and optimizer") for path in later]
         others = [path for path in files if not self.is_called_so(path) and path not in dict(bad)]
         return bad + [(path, f"is not called {self.called}") for path in others]
 
