@@ -152,10 +152,10 @@ def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
 
 def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     """The files that were not understood, what was looked for, and the first lines of the log."""
-    named = dict(files := job.unrecognised())
+    files = job.unrecognised()
     seen = {path: job.trainer.glance(path) for path in job.trainer.saved(job.work_dirs.current)}
-    bare = {p: one for p, one in seen.items() if one.number is None and not (one.problem or p in named)}
-    alone = [(path, _ALONE + one.numbers) for path, one in bare.items()]
+    bare = {path: one for path, one in seen.items() if path not in dict(files) and one.number is None}
+    alone = [(path, _ALONE + one.numbers) for path, one in bare.items() if not one.problem]
     files, unrecognised = [*files, *alone], bool(files)
     listed = ", ".join(
         f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why)})" for path, why in files[:_MOST]
