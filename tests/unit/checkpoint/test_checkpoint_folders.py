@@ -258,8 +258,9 @@ def test_a_folder_of_parts_says_what_it_has_and_what_is_read(tmp_path: Path) -> 
     (tmp_path / "step_1").mkdir()
     for rank in range(3):
         (tmp_path / f"step_1/__{rank}_0.distcp").write_bytes(b"PK")
+    (tmp_path / "step_1/.metadata").write_bytes(pickle.dumps({}))
     why = (
-        "is a folder without a file that is read (it has __0_0.distcp and 2 more; read are .pt, .pth, .bin,"
+        "is a folder without a file that is read (it has .metadata and 3 more; read are .pt, .pth, .bin,"
         " .ckpt, .tar, .pkl, .safetensors and .json: save the whole weights into it, too)"
     )
     assert glance(tmp_path / "step_1", BY_STEP).problem == why

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.resume import leftovers
 from trainrelay.system.alive import TAG_VARIABLE, Kin, find, stat
 from trainrelay.system.files import copy_durably, temporary_beside
-from trainrelay.trainers import Launch, LaunchRequest
+from trainrelay.trainers import TRAINERS, Launch, LaunchRequest, ScriptSettings
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.owners import claim, owner_of
 
@@ -516,6 +516,36 @@ def test_what_a_killed_supervisor_left_of_a_copy_is_removed(bench: Bench) -> Non
         left.write_bytes(b"half of epoch 2")
     bench.saved(2, "checkpoint.pth")
     assert bench.kept == {"checkpoint.pth": 2}
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_between_two_renames_leaves_a_copy_that_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """Nothing replaces a folder at once."""
+    trainer = TRAINERS["script"].of(ScriptSettings(command="x {entry}", checkpoints="last/"), "t.py")
+    bench.keeper = CheckpointKeeper(replace(bench.job, trainer=trainer), bench.said.append)
+    (bench.work_dir / "last").mkdir()
+    dirs, target, done = bench.job.work_dirs, bench.job.stage_dir / "kept/last", list[Path]()
+
+    def copies() -> list[int]:
+        return [epoch for epoch, path in dirs.checkpoints(trainer) if dirs.kept in path.parents]
+
+    def dies(path: Path, to: Path, rename: Any = Path.rename) -> None:
+        if target in (path, to):
+            if len(done) == renames:
+                raise KeyboardInterrupt
+            done.append(path)
+        rename(path, to)
+
+    bench.saved(1, "last/all.pth")
+    assert copies() == [1]
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(Path, "rename", dies)
+        bench.saved(2, "last/all.pth")
+    assert copies() == [2 if renames == 2 else 1]
+    bench.saved(3, "last/all.pth")
+    assert (copies(), bench.said) == ([3], [])
 
 
 @pytest.mark.parametrize("other_disk", [False, True])

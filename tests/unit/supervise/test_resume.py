@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -106,6 +107,35 @@ def test_folders_behind_the_resume_point_are_put_aside(tmp_path: Path, templates
     aside = {path.name for path in (work_dir / "trainrelay.damaged").iterdir()}
     assert aside == {"checkpoint-3.damaged", "checkpoint-4.damaged"}
     assert prepared(job, point) == prepared(job, None) == []
+
+
+@pytest.mark.parametrize("resume", ["--resume {checkpoint}", ""])
+def test_a_folder_that_is_named_as_the_others_and_has_no_count_is_put_aside(
+    tmp_path: Path, templates: Path, resume: str
+) -> None:
+    """Whose first files are weights: the Trainer would take it for its newest checkpoint. Weights that were
+    meant to be saved alone, before the one to resume from, are not saved again, and stay."""
+    settings = ScriptSettings(command="x {entry}", checkpoints="checkpoint-*/", resume=resume)
+    job = toy_job(tmp_path, templates, trainer=TRAINERS["script"].of(settings, "t.py", 30))
+    work_dir, net = job.work_dirs.current, torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), 1.0).state_dict()
+    for second, name in enumerate(("5", "10", "20", "30", "best", "5-ema"), 1):
+        (folder := work_dir / f"checkpoint-{name}").mkdir(parents=True)
+        torch.save(net.state_dict(), folder / "model.pt")
+        if name in ("10", "30"):
+            torch.save(optimizer, folder / "optimizer.pt")
+        if name == "10":
+            (folder / "state.json").write_text('{"global_step": 10}')
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (second, second))
+    point, skipped = resume_point(job)
+    assert point
+    assert point.path == str(work_dir / "checkpoint-10")
+    lacks = {"checkpoint-20": "lacks iteration and optimizer", "checkpoint-30": "lacks iteration"}
+    assert sorted(skipped) == [f"{work_dir / name} {why}" for name, why in lacks.items()]
+    assert len(prepared(job, point)) == 2
+    left = {"checkpoint-5", "checkpoint-10", "checkpoint-best", "checkpoint-5-ema", "trainrelay.damaged"}
+    assert {path.name for path in work_dir.iterdir()} == left
 
 
 def test_only_unsound_checkpoints_are_refused(tmp_path: Path, templates: Path) -> None:

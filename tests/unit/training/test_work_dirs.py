@@ -182,6 +182,47 @@ def test_a_first_folder_without_an_optimizer_is_resumed_from_only_if_its_save_en
     assert bool(dirs.newest_valid(trainer)[0]) is not begins_again
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_first_folder_of_accelerate_is_whole_once_the_main_rank_has_saved_its_random_state(
+    tmp_path: Path, ended: bool
+) -> None:
+    """The others do that first, while it still saves the weights; the schedulers come before it."""
+    torch = pytest.importorskip("torch")
+    folder, net = tmp_path / "w/checkpoint_1", torch.nn.Linear(2, 2)
+    folder.mkdir(parents=True)
+    torch.save(net.state_dict(), folder / "pytorch_model.bin")
+    torch.save(torch.optim.SGD(net.parameters(), 1.0).state_dict(), folder / "optimizer.bin")
+    for rank in range(not ended, 2):
+        torch.save({"step": 0}, folder / f"random_states_{rank}.pkl")
+    script = ScriptSettings(command="{launcher} {entry}", checkpoints="checkpoint_{epoch}/")
+    times = {"started_s": time.time() - 9, "ended_s": time.time() + 5}
+    dirs = WorkDirs(tmp_path / "w", attempts=(an_attempt(1, last_epoch=1, exit_status=137, **times),))
+    trainer = TRAINERS["script"].of(script, "t.py")
+    assert dirs.in_first_save(trainer) == (None if ended else folder)
+    assert dirs.checkpoints(trainer) == ([(1, folder)] if ended else [])
+
+
+@pytest.mark.parametrize(("ranks", "resumed_from"), [((2, 2), 1), ((2, 1), 2), ((1, 2), 2)])
+def test_a_rank_without_its_file_is_missed_where_the_attempts_had_as_many(
+    tmp_path: Path, ranks: tuple[int, int], resumed_from: int
+) -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(2, 2)
+    states = {"model": net.state_dict(), "optimizer": torch.optim.SGD(net.parameters(), 1.0).state_dict()}
+    for count, there in ((1, ("0", "1")), (2, ("0",))):
+        (folder := tmp_path / f"w/checkpoint-{count}").mkdir(parents=True)
+        torch.save(states, folder / "all.pt")
+        for rank in there:
+            torch.save({}, folder / f"rng_state_{rank}.pth")
+    script = ScriptSettings(command="{launcher} {entry}", checkpoints="checkpoint-{epoch}/")
+    first = an_attempt(1, last_epoch=1, saved_epoch=1, world_size=ranks[0])
+    second = an_attempt(2, 1, last_epoch=2, world_size=ranks[1])
+    dirs = WorkDirs(tmp_path / "w", attempts=(first, second), bases=EpochBases(printed=0, saved=0))
+    facts, skipped = dirs.newest_valid(TRAINERS["script"].of(script, "t.py"))
+    assert facts
+    assert (facts.epoch, len(skipped)) == (resumed_from, 2 - resumed_from)
+
+
 def test_weights_in_a_folder_that_was_written_over_are_of_the_later_attempt(tmp_path: Path) -> None:
     """Files that are opened again leave their folder as old as it was."""
     torch = pytest.importorskip("torch")

@@ -27,12 +27,12 @@ from trainrelay.checkpoint.sources import (
     SavedAs,
     Stamp,
     bad_spans,
-    lacking,
     root_of,
     stamp_of,
 )
 from trainrelay.checkpoint.stepped import left_out, stepped_sizes
 from trainrelay.checkpoint.values import FinishedEpochs, Tensor
+from trainrelay.checkpoint.whole import lacking, refuse_short_part
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.records import CheckpointFacts, FileDigest
 from trainrelay.system.files import sha256_of, unused
@@ -78,8 +78,9 @@ def examine(
     with _problems_named(path):
         before, digest = stamp_of(path), sha256_of(path)
         first = first if first != path else None
-        if lost := lacking(path, first):
+        if lost := lacking(path, first, saved.ranks):
             raise BrokenFile(f"lacks {shown(lost)}, which {printable(first.name if first else '')} has")
+        refuse_short_part(path)
         contents = _contents(path, saved)
         if saved.unit == "iteration":
             contents = replace(contents, number=None, iteration=contents.number)

@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +25,10 @@ from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import LEGACY_MAGIC, Archive
 from trainrelay.checkpoint.layout import PARTS, nodes
 from trainrelay.checkpoint.machine import calls_nothing, unpickle
-from trainrelay.checkpoint.problems import CUT, EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
+from trainrelay.checkpoint.problems import EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.safetensors import SafeTensors
 from trainrelay.checkpoint.values import FinishedEpochs, Global, Long, Storage, Tensor
+from trainrelay.checkpoint.whole import SETTINGS, SHARD, STATES, TORCH, refuse_lost, refuse_part, zero_files
 from trainrelay.records import ITERATIONS, Unit
 from trainrelay.system.files import content, files_below, reading, size_of
 
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
 _COUNTS = {"epoch", *ITERATIONS}
-_TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")
-_TRAINERS = "training_args.bin"  # the Trainer's own settings: saved, and read by no resume
-_ITS_LAST = "trainer_state.json"  # what the Trainer saves at the end, and resumes from no folder without
-_SHARD = re.compile(r"[-_]\d{1,9}[-_]of[-_](\d{1,9})(?=\.|$)")
 _RANDOM = re.compile(r"random|rng")  # states of generators; accelerate's `step` beside them counts batches
 _NUMBER, _NUMBER_BYTES = re.compile(rb"\d{1,9}\s?"), 11  # more bytes than it matches
 _MARK = "//"  # behind a file's name, before the keys of its storages
@@ -50,12 +47,14 @@ BadSpans = dict[tuple[str, str], "Spans"]
 @dataclass(frozen=True, slots=True)
 class SavedAs:
     """How a training saves: what it counts, and where a checkpoint says it: `named`, in its name; else under
-    `key`, dotted; else under a usual one. It may hold objects of `classes`: a.B, or a.* for a package's."""
+    `key`, dotted; else under a usual one. It may hold objects of `classes`: a.B, or a.* for a package's. As
+    many `ranks` saved it and the oldest of its training; None: others, or not known."""
 
     unit: Unit = "epoch"
     named: int | None = None
     key: str | None = None
     classes: tuple[str, ...] = ()
+    ranks: int | None = None
 
     @property
     def path(self) -> list[str]:
@@ -81,10 +80,8 @@ def root_of(path: Path, saved: SavedAs) -> object:
     if not path.is_dir():
         with reading(path) as opened:
             return _unpickled(Archive(opened, _size(opened)), "", saved, saved.path)
-    root, left, files = dict[object, object](), _MOST_BYTES, files_below(path)
-    if (path / _TRAINERS).exists() and not (path / _ITS_LAST).exists():
-        raise BrokenFile(f"lacks {_ITS_LAST} and {CUT}")
-    _refuse_lost_shards(files)
+    root, left, files = dict[object, object](), _MOST_BYTES, dict.fromkeys(files_below(path))
+    refuse_part(path, files)
     for file in files:
         name = file.relative_to(path).as_posix()
         with _named(name):
@@ -93,6 +90,7 @@ def root_of(path: Path, saved: SavedAs) -> object:
             if left < 0:
                 raise BrokenFile("holds, with those before it, more objects than any checkpoint does")
             _add(root, file.relative_to(path), said)
+        refuse_lost(path, files, zero_files(file, said))
     if not root:
         raise BrokenFile(_nothing_read(path) if size_of(path) else EMPTY)
     return root
@@ -101,28 +99,10 @@ def root_of(path: Path, saved: SavedAs) -> object:
 def _nothing_read(folder: Path) -> str:
     """As a folder of torch.distributed.checkpoint has only parts."""
     first, *others = sorted(str(file.relative_to(folder)) for file in files_below(folder))
-    *most, last = (*_TORCH, ".safetensors", ".json")
+    *most, last = (*STATES, ".json")
     has = f"{shown(first)}{f' and {len(others)} more' if others else ''}"
     read = f"read are {', '.join(most)} and {last}: save the whole weights into it, too"
     return f"is a folder without a file that is read (it has {has}; {read})"
-
-
-def is_ended(path: Path) -> bool:
-    """Whether a folder has what the Trainer saves last; of others nothing tells."""
-    return (path / _ITS_LAST).is_file()
-
-
-def lacking(path: Path, first: Path | None) -> str | None:
-    """The first file with states that the oldest folder of a training has and this one lacks; numbers do not
-    count, as of ranks."""
-    if first is None or not (path.is_dir() and first.is_dir()):
-        return None
-    here, there = (
-        {re.sub(r"[-_.]?\d+", "", file.relative_to(one).as_posix()): file for file in files_below(one)}
-        for one in (path, first)
-    )
-    there = {name: file for name, file in there.items() if file.suffix in (*_TORCH, ".safetensors")}
-    return next((str(there[name].relative_to(first)) for name in sorted(there.keys() - here.keys())), None)
 
 
 def bad_spans(path: Path, tensors: Iterable[Tensor]) -> BadSpans:
@@ -170,25 +150,17 @@ def _size(opened: IO[bytes]) -> int:
 
 def _is_read(file: Path) -> bool:
     """Whether what a file holds counts; the bytes of the others are only compared."""
-    if file.name == _TRAINERS or file.suffix not in (*_TORCH, ".safetensors", ".json"):
+    if file.name == SETTINGS or file.suffix not in (*STATES, ".json"):
         return False
-    if file.suffix not in _TORCH:
+    if file.suffix not in TORCH:
         return True
     with reading(file) as opened:
         return opened.read(2) in (b"PK", b"")
 
 
-def _refuse_lost_shards(files: Iterable[Path]) -> None:
-    found = ((one, _SHARD.search(one.name)) for one in files if one.suffix in (*_TORCH, ".safetensors"))
-    shards = Counter((one.parent, _SHARD.sub("", one.name), int(of[1])) for one, of in found if of)
-    for (_, name, total), there in shards.items():
-        if there < total:
-            raise BrokenFile(f"holds {there} of {total} parts of {shown(name)} and {CUT}")
-
-
 def _said_by(file: Path, mark: str, saved: SavedAs) -> object:
     if not _is_read(file):
-        if file.suffix not in _TORCH or file.name == _TRAINERS:
+        if file.suffix not in TORCH or file.name == SETTINGS:
             return None
         with reading(file) as opened:
             if _NUMBER.fullmatch(text := opened.read(_NUMBER_BYTES)):
@@ -249,7 +221,7 @@ def _add(root: dict[object, object], file: Path, said: object) -> None:
     is a checkpoint, or counts, beside them."""
     if said is None:
         return
-    stem, counts = _SHARD.sub("", file.name).partition(".")[0], not _RANDOM.search(file.name)
+    stem, counts = SHARD.sub("", file.name).partition(".")[0], not _RANDOM.search(file.name)
     own = said.items() if isinstance(said, dict) else ()
     whole = any(key in PARTS and isinstance(value, dict) and value for key, value in own)
     for key, value in own:

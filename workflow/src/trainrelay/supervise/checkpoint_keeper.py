@@ -200,7 +200,7 @@ class CheckpointKeeper(threading.Thread):
         saved_as, bare = trainer.saved_as(path), trainer.saves_no_optimizer([path])
         if same and newest_valid(found, saved_as=lambda _: saved_as, without_optimizer=bare)[0]:
             self._guard()
-            put_in_place(aside, target)
+            put_in_place(aside, target, trainer.saves_in(self._job.work_dirs.copies[-1]) / path.name)
         remove(aside)
 
     def _files(self) -> FileStates:

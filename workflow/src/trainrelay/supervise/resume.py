@@ -14,7 +14,7 @@ from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.system.files import copy_durably, make_folder, read_record, unused, written_or_explained
 from trainrelay.text import printable, quoted
-from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer
+from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer, without_digits
 from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.owners import owner_of
 from trainrelay.training.step_checkpoints import Continued, altered, read_steps, to_resume_from
@@ -109,7 +109,9 @@ def _folders_aside(job: StageJob, point: ResumePoint) -> list[str]:
     """Renames what is behind the resume point: what is saved again does not mix with what a kill left, and
     some trainers save to no folder that is there."""
     folder = job.trainer.saves_in(job.work_dirs.current)
-    cut = [path for path, _ in job.unrecognised() if job.trainer.glance(path).cut_short]
+    seen = {path: job.trainer.glance(path) for path, _ in job.unrecognised()}
+    alike = [path for path in seen if without_digits(path) == without_digits(Path(point.path))]
+    cut = [path for path, one in seen.items() if one.cut_short or (path in alike and one.number is None)]
     numbered = [path for path in cut if any(map(str.isdecimal, path.name))]
     later = [path for count, path in job.checkpoints() if count > (point.done or 0)]
     behind = (path for path in dict.fromkeys((*later, *numbered)) if path.parent == folder)
@@ -152,7 +154,8 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     """The files that were not understood, what was looked for, and the first lines of the log."""
     files = job.unrecognised()
     seen = {path: job.trainer.glance(path) for path in job.trainer.saved(job.work_dirs.current)}
-    alone = [(p, _ALONE + one.numbers) for p, one in seen.items() if one.number is None and not one.problem]
+    bare = {path: one for path, one in seen.items() if path not in dict(files) and one.number is None}
+    alone = [(path, _ALONE + one.numbers) for path, one in bare.items() if not one.problem]
     files, unrecognised = [*files, *alone], bool(files)
     listed = ", ".join(
         f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why)})" for path, why in files[:_MOST]

@@ -119,15 +119,17 @@ def _copy_folder(
     return digest
 
 
-def put_in_place(aside: Path, target: Path) -> None:
-    """Makes what was written aside the target. Nothing replaces a folder at once: it is renamed before."""
-    old = temporary_beside(target) if target.is_dir() else None
-    if old:
+def put_in_place(aside: Path, target: Path, old: Path | None = None) -> None:
+    """Makes what was written aside the target. Nothing replaces a folder at once: it is renamed before, to
+    `old`, where readers find it if this is killed in between."""
+    old = old or temporary_beside(target)
+    if target.is_dir():
+        remove(old)
+        make_folder(old.parent)
         target.rename(old)
     aside.rename(target)
     sync_folder(target.parent)
-    if old:
-        remove(old)
+    remove(old)
 
 
 def remove(path: Path) -> None:

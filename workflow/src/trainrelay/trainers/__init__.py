@@ -19,7 +19,12 @@ from trainrelay.trainers.base import (
 )
 from trainrelay.trainers.kinds import TRAINERS, trainer_of
 from trainrelay.trainers.local_rank import local_rank_misfit, torch_release
-from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
+from trainrelay.trainers.saved_files import (
+    checkpoint_files,
+    misplaced_checkpoints,
+    not_understood,
+    without_digits,
+)
 from trainrelay.trainers.script_settings import ScriptSettings
 from trainrelay.trainers.torchrun import environment, launcher, prefixed, srun
 
@@ -53,4 +58,5 @@ __all__ = [
     "torch_release",
     "trainer_of",
     "whole_load",
+    "without_digits",
 ]

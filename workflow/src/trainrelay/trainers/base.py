@@ -14,7 +14,13 @@ from trainrelay.checkpoint import Glance, SavedAs, glance, inspect
 from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import CheckpointFacts, EpochBases, Unit
 from trainrelay.system.tail import RowsTail
-from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
+from trainrelay.trainers.saved_files import (
+    by_epoch,
+    checkpoint_files,
+    could_be_overwritten,
+    not_understood,
+    without_digits,
+)
 from trainrelay.trainers.script_settings import ScriptSettings
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -52,10 +58,6 @@ def option_text(value: Option) -> str:
     if isinstance(value, list):
         return "[" + ",".join(option_text(item) for item in value) + "]"
     return str(value)
-
-
-def _without_digits(path: Path) -> str:
-    return re.sub(r"\d", "", path.name)
 
 
 def canonical_text(value: Any) -> str:
@@ -335,9 +337,9 @@ class Trainer(Protocol):
         if not self.may_lack_optimizer:
             return False
         found = list(paths)
-        names, folders = {_without_digits(path) for path in found}, {path.parent for path in found}
+        names, folders = {without_digits(path) for path in found}, {path.parent for path in found}
         files = filter(self.is_called_so, (file for one in folders for file in self.listed(one)))
-        others = [file for file in files if _without_digits(file) not in names]
+        others = [file for file in files if without_digits(file) not in names]
         whole = any(self.glance(path).shapes for path in found)
         return not (whole or any(self.glance(path).broken for path in others))
 
@@ -372,12 +374,17 @@ class Trainer(Protocol):
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are not understood, with why as the rest of a sentence; where
-        no checkpoint is, all that has another name: a start would save over what these were made of."""
+        no checkpoint is, all that has another name: a start would save over what these were made of. A folder
+        that is newer than those with a count, called as they are, and has none, was not saved to its end."""
         counted = {path for _, path in self.checkpoints(work_dir)}
         files = [path for path in self.saved(work_dir) if path not in counted]
         bad = not_understood(files, self.glance)
         if counted:
-            return bad
+            series = {without_digits(path) for path in counted if self.saves_folders}
+            alike = (path for path in files if without_digits(path) in series and path not in dict(bad))
+            newest = max(self.glance(path).stamp[2] for path in counted)
+            later = (path for path in alike if self.glance(path).stamp[2] > newest)
+            return bad + [(path, f"lacks {self.unit} and optimizer") for path in later]
         others = [path for path in files if not self.is_called_so(path) and path not in dict(bad)]
         return bad + [(path, f"is not called {self.called}") for path in others]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainrelay.checkpoint import is_ended, newest_valid, stamp_of
+from trainrelay.checkpoint import SavedAs, is_ended, newest_valid, stamp_of
 from trainrelay.config import StagePaths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
@@ -45,6 +45,11 @@ class WorkDirs:
     def current(self) -> Path:
         """The one that is written to."""
         return self.all[-1]
+
+    @property
+    def copies(self) -> tuple[Path, ...]:
+        """Where our copy is, and where the one before it is while a folder takes its name."""
+        return (self.kept, self.kept / ".before") if self.kept else ()
 
     @property
     def all(self) -> tuple[Path, ...]:
@@ -86,7 +91,13 @@ class WorkDirs:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
         found = self.checkpoints(trainer) if among is None else among
         bare = trainer.saves_no_optimizer(path for _, path in found)
-        return newest_valid(found, self.epoch_base, self.within, trainer.saved_as, without_optimizer=bare)
+        ranks = {path: last.world_size for n, path in found if (last := trained_last(self.attempts, n))}
+        of_first = ranks.get(found[-1][1]) if found else None
+
+        def saved_as(path: Path) -> SavedAs:
+            return replace(trainer.saved_as(path), ranks=of_first if ranks.get(path) == of_first else None)
+
+        return newest_valid(found, self.epoch_base, self.within, saved_as, without_optimizer=bare)
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
@@ -113,15 +124,14 @@ class WorkDirs:
 
     def in_first_save(self, trainer: Trainer) -> Path | None:
         """The only checkpoint of a training that was stopped within its first save: nothing can be read of
-        it, or, of a folder, no optimizer is in it.
+        it, or, of a folder, no optimizer is in it, or not what is saved last.
 
         After more than an epoch it may have been saved over, but not a folder with a number in its name;
         what was written since is not the trainer's.
         """
         if not all(one.exit_status and not one.newest_saved for one in self.attempts):
             return None
-        folders = (*self.all, *([self.kept] if self.kept else []))
-        there = [path for folder in folders for path in trainer.saved(folder)]
+        there = [path for folder in (*self.all, *self.copies) for path in trainer.saved(folder)]
         if len(there) != 1 or not self.attempts or self.is_from_before(there[0]):
             return None
         seen, named = trainer.glance(there[0]), trainer.saves_folders and trainer.saved_as(there[0]).named
@@ -129,7 +139,8 @@ class WorkDirs:
         over_s = max(one.ended_s or 0.0 for one in self.attempts)
         first = all(one.printed and one.printed <= max(1, named or 1) for one in self.attempts)
         waited_s = over_s - seen.stamp[2] / 1e9
-        in_part = trainer.saves_folders and not (seen.problem or seen.shapes or is_ended(there[0]))
+        ended = is_ended(there[0])
+        in_part = trainer.saves_folders and not (seen.problem or (seen.shapes if ended is None else ended))
         torn = (seen.cut_short and (first or numbered)) or (in_part and first and waited_s < _PAUSE_S)
         return there[0] if torn and waited_s >= -_SKEW_S else None
 
@@ -201,8 +212,8 @@ class WorkDirs:
             for epoch, path in found_in(folder, self.epoch_base):
                 if epoch <= after:
                     yield epoch, path
-        if self.kept is not None:
-            yield from found_in(self.kept, self.epoch_base)
+        for folder in self.copies:
+            yield from found_in(folder, self.epoch_base)
 
 
 def work_dirs_elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
