@@ -103,6 +103,7 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             (4, 128, 1280),
             {"lr": 0.5, "loss": 2.5},
         ),
+        (["[INFO]   [3/90] batch 20/500 loss=2.5 lr=0.5"], (3, 20, 500), {"loss": 2.5, "lr": 0.5}),
         (["INFO:3-epoch (49/900): total loss 2.5, lr 0.5"], (3, 49, 900), {"total_loss": 2.5, "lr": 0.5}),
         (
             [

@@ -49,6 +49,7 @@ _FIRST = re.compile(
     r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)"
 )
 _BEHIND = re.compile(rf"(?:\[ {{0,9}}|{DRAWN} )(\d{{1,9}})/ {{0,9}}(\d{{1,9}})(?:\]\s*\Z| \[)")
+_BEFORE = re.compile(r"/ {0,9}\d{1,9}[\])]\W{0,9}\0")  # `[3/90] batch 20/500`
 _SECOND = re.compile(r"\]\[(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
@@ -105,7 +106,7 @@ def parts_of(line: str) -> Parts:
     if epoch:
         place["epoch"] = epoch["epoch"] or epoch[epoch.lastgroup or "epoch"]
         place["epochs"] = epoch["epochs"] or ""
-    elif len(fractions) > 1:
+    elif len(fractions) > 1 or (fractions and counted and counted[0]["iters"] and _BEFORE.search(head)):
         place["epoch"], place["epochs"] = fractions.pop(0)
     if counted and (counted[0]["iters"] or "\0" in head or not fractions):
         place |= {"iter": counted[0]["iter"] or counted[0]["batch"], "iters": counted[0]["iters"] or ""}
