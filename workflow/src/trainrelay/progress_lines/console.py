@@ -58,7 +58,7 @@ class ConsoleReader(LineReader):
         if (row := self._ruled.said(line)) is not None:
             return row
         says = _SIGN.search(line[:_BEGIN].lower())
-        if "AP" in line and (scores := self._scores.said(line)):
+        if "AP" in line and self._all_iters is None and (scores := self._scores.said(line)):
             return scores
         if (says or self._columns.names) and (found := self._columns.said(line)):
             return found

@@ -57,7 +57,7 @@ _VALUE = re.compile(
     rf"(?P<sign>\s?[:=]\s{{0,20}}(?:tensor)?[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){NUMBERED}"
     rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
-_NAME = re.compile(r"(?<![\w/])[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
+_NAME = re.compile(r"(?<![A-Za-z_/])[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
 # Losses of a place by no more than their phases: `iter 50 | train 2.1 | val 2.3`
 _PHASES = re.compile(
     r"(?i)([\0\1]\W{1,9})train[ :=]{1,3}(\d{1,9}\.\d{1,20})(\W{1,9})val(?:id\w{0,9})?[ :=]{1,3}"

@@ -47,9 +47,9 @@ class _Start:
         self.by_iteration = seen.by_iteration and seen.epoch == 1
         self.iters = seen.iters or self.iters
         begun, done = self.at
-        alone = seen.values and not seen.evaluated
+        alone = seen.values and not (seen.evaluated or seen.by_iteration)
         if alone and begun == seen.epoch and 0 < done < (seen.iteration or 0):
-            amid = self.rows.pop((begun, 2, 0), None)  # what was evaluated, as its epoch goes on
+            amid = self.rows.pop((begun, 2, 0), None)  # what was evaluated, while its epoch continues
             self.rows |= {(begun, 2, done): amid} if amid else {}
         self.at = max(self.at, (seen.epoch, seen.iteration or 0)) if seen.values else self.at
         self.highest = max(self.highest, self.at[1])
