@@ -445,6 +445,7 @@ def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sig
         (f"{LEVEL}Test Instance Accuracy: 0.5, Class Accuracy: 0.25", {"instance_accuracy": 0.5, "class_accuracy": 0.25}),
         ("mAP=0.75", {"mAP": 0.75}),
         ("NDS:\t 0.75", {"nds": 0.75}),
+        ("  Val  Acc@1: 50.5% | MRR: 62.25%", {"acc1": 50.5, "mrr": 62.25}),
         (" Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.250", {"AP": 0.25}),
         (" Average Precision  (AP) @[ IoU=0.50:0.95 | area= small | maxDets=100 ] = 0.250", None),
         ("valid: 100%|####| 9/9 [00:03<00:00, 3.5it/s, dice_loss - 0.5]", {"dice_loss": 0.5}),
