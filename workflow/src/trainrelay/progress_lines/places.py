@@ -90,7 +90,7 @@ def parts_of(line: str) -> Parts:
     counted = list(_ITER.finditer(rest))
     for found in reversed(counted):
         rest = f"{rest[: found.start()]} \0 {rest[found.end() :]}"
-    if not LOSS.search(rest):
+    if "rain" in rest and not LOSS.search(rest):
         rest = _PHASES.sub(r"\1train_loss: \2\3val_loss: ", rest)
     counted.sort(key=lambda found: not found["iters"])
     pairs, means, begin = dict[str, str](), dict[str, str](), len(rest)

@@ -72,7 +72,7 @@ class PlainLines:
         if lightning := _of_lightning(line) if iters is None else {}:
             return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
-        line = _NANOGPT.sub(r"iter \1 \2_loss: ", line)
+        line = _NANOGPT.sub(r"iter \1 \2_loss: ", line) if line[:1].isdigit() else line
         line = _IS.sub(r"\1:", line) if " is " in line else line
         found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
         alone = len(found.pairs) == 1 and not found.place and iters is None
