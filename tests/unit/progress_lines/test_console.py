@@ -666,6 +666,14 @@ def test_scores_that_detectron2_copies() -> None:
     )
 
 
+def test_names_of_several_words_head_no_columns() -> None:
+    assert (
+        last("  step  training loss  validation loss", "    50            0.5             0.75", iters=0)
+        is None
+    )
+    assert last("  epoch  training loss  accuracy", "      5           0.50      0.75") is None
+
+
 def test_the_moderate_precisions_of_kitti() -> None:
     reader = ConsoleReader()
     seen = [

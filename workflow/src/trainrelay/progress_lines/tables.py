@@ -18,6 +18,7 @@ _COCO = re.compile(
     r" Average Precision +\(AP\) @\[ IoU=(0\.50(?::0\.95)?) *\| area= *all \| maxDets= *\d{1,9} +\]"
     r" = ([01]\.\d+)"
 )
+_CELL = re.compile(r"\S+(?: \S+)*")
 _GROUP = re.compile(r"(\w{1,40})\(([^()]{0,200})\)")
 _BEGIN = 400  # characters
 
@@ -74,7 +75,7 @@ class Columns:
         table = re.split(r":\s", line[begin.start(1) :], maxsplit=1)[0]
         cells = _GROUP.sub(lambda found: " ".join(f"{found[1]}_{n}" for n in found[2].split()), table).split()
         kind, count = cells[0].lower(), column(cells[0])
-        of_steps = count == "iter" and any(map(LOSS.search, cells))
+        of_steps = count == "iter" and any(map(LOSS.search, cells)) and not re.search(r"\S \S", table)
         if (of_steps or kind in ("epoch", "class")) and len(cells) > 2 and not any(map(_is_number, cells)):
             self.names, self._header = cells, line
         if len(cells) < len(self.names) and kind.isdigit():
@@ -105,7 +106,7 @@ class Columns:
 
 def _below(header: str, line: str) -> list[str]:
     """The cell below each name, where a line leaves some blank; none if it is cut or one is below none."""
-    names, cells = ([found.span() for found in re.finditer(r"\S+", one)] for one in (header, line))
+    names, cells = ([found.span() for found in _CELL.finditer(one)] for one in (header, line))
     below = [[line[b:e] for b, e in cells if b < end and begin < e] for begin, end in names]
     return [" ".join(one) for one in below] if sum(map(len, below)) == len(cells) and below[-1] else []
 
