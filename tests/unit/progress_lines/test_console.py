@@ -97,6 +97,24 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             {"lr": 0.5, "loss": 0.25},
         ),
         (
+            [
+                "INFO | Train Epoch: 4 [128/1280 (10%)] Data (t): 0.1 Batch (t): 0.2, 64.5/s, 16.5/s/gpu LR: 0.5 Loss: 2.5 (2.5)"
+            ],
+            (4, 128, 1280),
+            {"lr": 0.5, "loss": 2.5},
+        ),
+        (["[INFO]   [3/90] batch 20/500 loss=2.5 lr=0.5"], (3, 20, 500), {"loss": 2.5, "lr": 0.5}),
+        (["INFO:3-epoch (49/900): total loss 2.5, lr 0.5"], (3, 49, 900), {"total_loss": 2.5, "lr": 0.5}),
+        (
+            [
+                "  epoch    train_loss    valid_acc    cp     dur",
+                "-------  ------------  -----------  ----  ------",
+                "      4        0.2500       0.5000        0.0456",
+            ],
+            (4, None, None),
+            {"loss": 0.25, "dur": 0.0456},
+        ),
+        (
             ["epoch     train_loss  error_rate  time", "4         0.5         0.25        00:31"],
             (4, None, None),
             {"loss": 0.5, "error_rate": 0.25},
@@ -257,6 +275,8 @@ def test_no_number_is_read_however_it_is_written(no_number: str) -> None:
             {"loss": 0.5},
             {"loss": 0.75, "cer": 0.25, "wer": 0.5},
         ),
+        ("epoch  3: train 0.5 val 0.75", {"loss": 0.5}, {"loss": 0.75}),
+        ("Epoch 3 | Train: 0.5 | Valid: 0.75 | 2.5s", {"loss": 0.5}, {"loss": 0.75}),
         ("epoch 3 loss 0.5, dev loss 0.75", {"loss": 0.5}, {"loss": 0.75}),
         ("INFO - [Val(Normal)] Epoch 003 (raw): loss = 0.75", {}, {"loss": 0.75}),
         (
@@ -341,6 +361,9 @@ def test_an_epoch_that_is_not_of_now_is_none(line: str) -> None:
         (["Steps:  10%|#   | 80/800 [00:40<06:00,  2.00it/s, lr=0.5, step_loss=0.125]"], 80, {"lr": 0.5, "step_loss": 0.125}),
         (["\x1b[36m(Runner pid=625)\x1b[0m step:18 - seq/min:23 - actor/pg_loss:0.5 - perf/mfu:0.25"], 18, {"actor/pg_loss": 0.5, "perf/mfu": 0.25}),
         (["iter_dt 18.5ms; iter 700: train loss 0.5"], 700, {"loss": 0.5}),
+        (["50 train 5.5"], 50, {"loss": 5.5}),
+        (["iter 50 | train 5.5 | val 6.5 | lr 0.5"], 50, {"loss": 5.5, "lr": 0.5}),
+        (["  step    loss     lr", "     0  4.5000  0.25", "  step    loss     lr", "    50  2.5000  0.50"], 50, {"loss": 2.5, "lr": 0.5}),
         (["completed step: 7, seconds: 1.5, loss: 8.5"], 7, {"loss": 8.5}),
         (["I0102 03:04:05.678901 123 logging_writer.py:48] [700] train_loss=8.5, learning_rate=0.5"], 700, {"loss": 8.5, "lr": 0.5}),
     ],
@@ -421,6 +444,10 @@ def test_a_loss_that_is_no_finite_number_however_it_is_spelled(printed: str, sig
         ("current epoch: 3 current mean dice: 0.75", {"dice": 0.75}),
         (f"{LEVEL}Test Instance Accuracy: 0.5, Class Accuracy: 0.25", {"instance_accuracy": 0.5, "class_accuracy": 0.25}),
         ("mAP=0.75", {"mAP": 0.75}),
+        ("NDS:\t 0.75", {"nds": 0.75}),
+        ("  Val  Acc@1: 50.5% | MRR: 62.25%", {"acc1": 50.5, "mrr": 62.25}),
+        (" Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.250", {"AP": 0.25}),
+        (" Average Precision  (AP) @[ IoU=0.50:0.95 | area= small | maxDets=100 ] = 0.250", None),
         ("valid: 100%|####| 9/9 [00:03<00:00, 3.5it/s, dice_loss - 0.5]", {"dice_loss": 0.5}),
     ],
 )  # fmt: skip
@@ -455,6 +482,9 @@ def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
         "  12 |     loss = 0.0",
         "batch 3: migrations applied: 5",
         "[3/90] copying, total: 500",
+        "epoch 3: train 12.5s val 2.5s",
+        "epoch 3 accuracy: train 0.5 val 0.25",
+        "bbox AP:90.25, 89.5, 88.5",
         "loss: 0.5 acc: 0.25",
         "2031-01-02 03:04:05 GET /step/3/loss?epoch 200 12ms",
         "",
@@ -634,6 +664,28 @@ def test_scores_that_detectron2_copies() -> None:
         19,
         pytest.approx({"segm/AP": 0.5, "segm/APs": math.nan}, nan_ok=True),
     )
+
+
+def test_names_of_several_words_head_no_columns() -> None:
+    assert (
+        last("  step  training loss  validation loss", "    50            0.5             0.75", iters=0)
+        is None
+    )
+    assert last("  epoch  training loss  accuracy", "      5           0.50      0.75") is None
+
+
+def test_the_moderate_precisions_of_kitti() -> None:
+    reader = ConsoleReader()
+    seen = [
+        reader.line(f"{line}\n")
+        for line in (
+            *("*** EPOCH 3 EVALUATION ***", f"{LEVEL}Car AP_R40@0.70, 0.50, 0.50:"),
+            *("bbox AP:90.25, 89.5, 88.5", "3d   AP:80.25, 79.5, nan"),
+        )
+    ]
+    assert [(one.epoch, dict(one.evaluated)) for one in seen[2:] if one] == [
+        *((3, {"Car_AP_R40/bbox": 89.5}), (3, {"Car_AP_R40/3d": 79.5}))
+    ]
 
 
 def test_a_config_is_no_training() -> None:

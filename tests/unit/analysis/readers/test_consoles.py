@@ -527,3 +527,76 @@ def test_keras_without_bars_sums_an_epoch_up_below_its_name(tmp_path: Path, bull
 def test_steps_past_the_end_are_no_start(tmp_path: Path) -> None:
     log = log_of(tmp_path, *(f"[step={at}/20,epoch=0] loss=0.5" for at in range(1, 24)))
     assert (log.segments, log.rows[-1].iteration) == (1, 20)
+
+
+def test_evaluations_between_the_states_of_a_bar_are_amid_its_epoch(tmp_path: Path) -> None:
+    """Pytorch-UNet's."""
+    bar = "\rEpoch {}/2:  {}%|##  | {}/100 [00:05<00:05, 9.5img/s, loss (batch)=0.5]"
+    text = "".join(
+        bar.format(epoch, done, done)
+        + (f"INFO: Validation Dice score: 0.{epoch}{done // 25}\n" if done % 50 == 0 else "")
+        for epoch in (1, 2)
+        for done in range(25, 101, 25)
+    )
+    log = log_of(tmp_path, text)
+    assert [
+        (row.epoch, row.iteration, row.values["dice_score"]) for row in log.rows if row.phase == "val"
+    ] == [
+        *((1, 50, 0.12), (1, 0, 0.14), (2, 50, 0.22), (2, 0, 0.24)),
+    ]
+
+
+def test_what_is_said_again_without_its_loss_is_of_an_evaluation(tmp_path: Path) -> None:
+    """PaddleRec's inference."""
+    trained = (
+        line
+        for epoch in range(4)
+        for line in (
+            *(
+                f"{at} - INFO - epoch: {epoch}, batch_id: {at}, ACC: 0.5,loss:0.25"
+                for at in range(0, 200, 50)
+            ),
+            f"INFO - epoch: {epoch} done, ACC: 0.625,loss:0.25, epoch time: 9.5 s",
+        )
+    )
+    tested = (
+        line
+        for epoch in (2, 3)
+        for line in (
+            *(f"INFO - load model epoch {epoch}", f"INFO - epoch: {epoch}, batch_id: 0, ACC: 0.5, ips: 9.5"),
+            f"INFO - epoch: {epoch} done, ACC: 0.75, epoch time: 1.5 s",
+        )
+    )
+    log = log_of(tmp_path, *trained, *tested)
+    assert log.segments == 1
+    assert [(row.epoch, dict(row.values)) for row in log.rows if row.phase == "val"] == [
+        *((3, {"acc": 0.75}), (4, {"acc": 0.75}))
+    ]
+
+
+def test_an_evaluation_that_runs_from_sample_to_sample_counts_as_it_ended(tmp_path: Path) -> None:
+    log = log_of(
+        tmp_path,
+        *(
+            line
+            for at in (10, 20)
+            for line in (
+                f"net INFO: Iters: {at}/20 || Lr: 0.5 || Task Loss: 0.5",
+                "net INFO: Start validation, Total sample: 3",
+                *(
+                    f"net INFO: Sample: {n}, Validation pixAcc: 0.{at + n}, mIoU: 0.{n}{at}"
+                    for n in (1, 2, 3)
+                ),
+            )
+        ),
+    )
+    assert [(row.step, dict(row.values)) for row in log.rows if row.phase == "val"] == [
+        *((10, {"pixAcc": 0.13, "mIoU": 0.310}), (20, {"pixAcc": 0.23, "mIoU": 0.320}))
+    ]
+
+
+def test_ranks_that_introduce_themselves_do_not_tell_the_trainer(tmp_path: Path) -> None:
+    """fairseq's say it as DETR's."""
+    ranks = (f"INFO | utils | distributed init (rank {rank}): tcp://localhost:9999" for rank in range(8))
+    lines = (f"INFO | train_inner | epoch 001:  {at} / 900 loss=2.5, ppl=5.5" for at in range(10, 60, 10))
+    assert log_of(tmp_path, *ranks, *lines).rows[-1].iteration == 50

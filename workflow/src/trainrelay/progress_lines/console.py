@@ -15,15 +15,16 @@ from trainrelay.progress_lines.bars import EpochBars, UnnamedBars, drawn, traini
 from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.progress_lines.places import EPOCH
 from trainrelay.progress_lines.plain import EPOCHS, PlainLines
-from trainrelay.progress_lines.tables import Columns, RuledTable
+from trainrelay.progress_lines.tables import Columns, RuledTable, ScoreBlock
 from trainrelay.progress_lines.trainer_rows import TrainerRows
 
 # In lower case, it is in the first characters of each line that says something: most need no further look.
 _SIGN = re.compile(
-    r"(?:epoch|loss|step|ite|batch|update|accuracy|dice|psnr|ssim|avg, |m(?:ap|iou)| \* )"
+    r"(?:epoch|loss|step|ite|batch|update|acc|dice|psnr|ssim|avg, |m(?:ap|iou)|\bnds| \* )"
     r"\D{0,25}?(?:\d|nan|inf)"
-    r"|(?:epoch|class)\s\s|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
+    r"|(?:epoch|class|step|iter(?:ation)?)\s\s|^\d{1,9} (?:train|val) \d|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
 )
+_SAMPLE = re.compile(r"\b[Ss]ample: \d{1,9},")
 _BEGIN = 400  # characters
 
 
@@ -37,7 +38,7 @@ class ConsoleReader(LineReader):
         self._rows = TrainerRows(iters)
         self._bars, self._unnamed, self._plain = EpochBars(), UnnamedBars(), PlainLines()
         self._counts = False  # iterations, in lines without a bar
-        self._ruled, self._columns = RuledTable(), Columns()
+        self._ruled, self._columns, self._scores = RuledTable(), Columns(), ScoreBlock()
 
     def is_read(self, seen: LineSeen | None) -> TypeGuard[LineSeen]:
         """Also a bar without a number beside it."""
@@ -57,6 +58,8 @@ class ConsoleReader(LineReader):
         if (row := self._ruled.said(line)) is not None:
             return row
         says = _SIGN.search(line[:_BEGIN].lower())
+        if "AP" in line and self._all_iters is None and (scores := self._scores.said(line)):
+            return scores
         if (says or self._columns.names) and (found := self._columns.said(line)):
             return found
         if says or self._plain.may_follow(line):
@@ -74,6 +77,8 @@ class ConsoleReader(LineReader):
             return {}
         newest = self._epoch if by_epoch else self._iteration
         said = self._plain.said(bar.plain, newest, self._all_iters)
+        if "ample: " in line and _SAMPLE.search(line):
+            self._evaluates = "running"
         if bar.of != "other":
             self._counts |= "iter" in said
         elif self._all_iters == 0 and not self._counts:

@@ -48,7 +48,8 @@ class LineSeen:
     """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
 
     `by_iteration`: of a training that counts iterations, in epoch 1 unless bars count epochs; `evaluates`: a
-    whole epoch, or that `before` it, or `amid`: an epoch may have several, this one is after its iteration.
+    whole epoch, or that `before` it, or `amid`: an epoch may have several, this one is after its iteration;
+    `running`: more of the same is to come.
     """
 
     epoch: int
@@ -151,7 +152,7 @@ class LineReader:
         if not ("iter" in counts or evaluated):
             return None
         at = self._bar_epoch, self._iteration, iters or counts.get("iters", 0)
-        return LineSeen(*at, None, values if "iter" in counts else {}, evaluated, True)
+        return LineSeen(*at, None, values if "iter" in counts else {}, evaluated, True, self._evaluates)
 
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""

@@ -13,7 +13,7 @@ LOSS = re.compile(
     r"(?i)loss(?!_?scal)|xent|objf|(?<![a-z])ppl|perplexity|nll|_rew_mean|reward|return(?!ed|_code)"
 )
 _KNOWN = re.compile(
-    r"(?i)(?:.*\W)?(?:\w*loss|loss_\w{1,20}|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|\w*dice|m(?:AP|IoU)|gnorm|grad_norm)"
+    r"(?i)(?:.*\W)?(?:\w*loss|loss_\w{1,20}|lr|\w*acc(?:uracy)?|\w*acc@?\d|\w*ppl|\w*psnr|\w*ssim|\w*dice|m(?:AP|IoU)|NDS|gnorm|grad_norm)"
 )
 _CLOCK = re.compile(
     r"(?i)time|eta$|cost|elapsed|speed|per_|sec|ips$|fps$|tps$|mem|size|bsz|samples|tok|^wp|rank$|seed|number_of"

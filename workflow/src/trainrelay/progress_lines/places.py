@@ -16,6 +16,7 @@ _ELSEWHERE = re.compile(
     r"(?:[.,]\d{1,9})?|\bcuda:\d|:(?<!poch:)(?<!tep:)(?<!ter:)(?<!atch:)\d{1,6}"
     r"(?:(?=\) [A-Z]|\]| - |\s{1,9}(?:[\w.]{1,60}:\d{1,6}\s{1,9})?(?:DEBUG|INFO|WARN))|:\w{1,60}(?=\]))"
     r"|\.py:\d{1,6}|[Ss]teps: {1,3}\d{1,3}%|(?:\b\d[\d.]{0,12} ?)?(?:it/s|s/it)"
+    r"|\b[Ss]ample: \d{1,9},"
     r"|(?i:\b(?:fold|rank|gpu|acc\w{0,9})\W{1,3}\d{1,9}\s?/\s{0,9}\d{1,9})"
 )
 
@@ -29,8 +30,8 @@ def _counted(name: str) -> str:
 
 _OTHER = ("per", "max", "min", "best", "last", "every", "each", "total", "number of", "num of")
 EPOCH = re.compile(
-    "".join(f"(?<!{words} )" for words in _OTHER)
-    + rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}|(?P<before>\d{{1,9}})epoch(?=\W)"
+    "".join(f"(?<!{words} )" for words in _OTHER) + rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}"
+    r"|(?P<before>\d{1,9})(?:epoch(?=\W)|-epoch(?= [(\[]\d))"
     r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[)|(?:(?<=train )|(?<=test ))(?P<row>\d{1,9})(?=, loss)"
     r"|iteration\W{1,3}(?P<outer>\d{1,9})(?=,? step\W{1,3}\d{1,9}/\d)"
     r"|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
@@ -48,6 +49,7 @@ _FIRST = re.compile(
     r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)"
 )
 _BEHIND = re.compile(rf"(?:\[ {{0,9}}|{DRAWN} )(\d{{1,9}})/ {{0,9}}(\d{{1,9}})(?:\]\s*\Z| \[)")
+_BEFORE = re.compile(r"/ {0,9}\d{1,9}[\])]\W{0,9}\0")  # `[3/90] batch 20/500`
 _SECOND = re.compile(r"\]\[(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
@@ -55,7 +57,12 @@ _VALUE = re.compile(
     rf"(?P<sign>\s?[:=]\s{{0,20}}(?:tensor)?[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){NUMBERED}"
     rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
-_NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
+_NAME = re.compile(r"(?<![A-Za-z_/])[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
+# Losses of a place by no more than their phases: `iter 50 | train 2.1 | val 2.3`
+_PHASES = re.compile(
+    r"(?i)([\0\1]\W{1,9})train[ :=]{1,3}(\d{1,9}\.\d{1,20})(\W{1,9})val(?:id\w{0,9})?[ :=]{1,3}"
+    r"(?=\d{1,9}\.\d{1,20}(?![\w%.]))"
+)
 _GAP = 100  # characters before a number in which its name is
 _PHASE = re.compile(rf"\b(train|training)\b|{EVALUATED}", re.IGNORECASE)
 _OWN_PHASE = re.compile(r"(?:train|val|dev|test|eval)[a-z]{0,9}[_/.-]|lr|grad_norm", re.IGNORECASE)
@@ -83,6 +90,8 @@ def parts_of(line: str) -> Parts:
     counted = list(_ITER.finditer(rest))
     for found in reversed(counted):
         rest = f"{rest[: found.start()]} \0 {rest[found.end() :]}"
+    if "rain" in rest and not LOSS.search(rest):
+        rest = _PHASES.sub(r"\1train_loss: \2\3val_loss: ", rest)
     counted.sort(key=lambda found: not found["iters"])
     pairs, means, begin = dict[str, str](), dict[str, str](), len(rest)
     for name, value, mean, at in _pairs(rest):
@@ -97,7 +106,7 @@ def parts_of(line: str) -> Parts:
     if epoch:
         place["epoch"] = epoch["epoch"] or epoch[epoch.lastgroup or "epoch"]
         place["epochs"] = epoch["epochs"] or ""
-    elif len(fractions) > 1:
+    elif len(fractions) > 1 or (fractions and counted and counted[0]["iters"] and _BEFORE.search(head)):
         place["epoch"], place["epochs"] = fractions.pop(0)
     if counted and (counted[0]["iters"] or "\0" in head or not fractions):
         place |= {"iter": counted[0]["iter"] or counted[0]["batch"], "iters": counted[0]["iters"] or ""}

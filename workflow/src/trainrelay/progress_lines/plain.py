@@ -11,6 +11,7 @@ from trainrelay.progress_lines.names import EVALUATED, NUMBER, is_known, is_of_p
 from trainrelay.progress_lines.places import Parts, parts_of
 
 _DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
+_NANOGPT = re.compile(r"^(\d{1,9}) (train|val) (?=\d{1,9}\.\d{1,20}$)")
 _IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
 _UNQUOTED = str.maketrans("{}", "  ", "\"'")
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
@@ -20,7 +21,7 @@ _CHECKED = re.compile(
     rf"(?:reached ({NUMBER})|was not in)"
 )
 EPOCHS = {"epoch", "epochs"}
-_MEASURE = re.compile(r"psnr|ssim|dice|mAP|mIoU", re.IGNORECASE)
+_MEASURE = re.compile(r"psnr|ssim|dice|mAP|mIoU|NDS", re.IGNORECASE)
 _EVALUATES = re.compile(rf"(?:^\s{{0,3}}|INFO\s{{1,3}})\*\s|saving dict|{EVALUATED}", re.IGNORECASE)
 _ASIDE = re.compile(
     r"(?i)\b(?:resum|continu|load|restor|initiali|sav(?:e|ing(?! dict))|improve|checkpoint|snapshot)\w{0,9}"
@@ -71,6 +72,7 @@ class PlainLines:
         if lightning := _of_lightning(line) if iters is None else {}:
             return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
+        line = _NANOGPT.sub(r"iter \1 \2_loss: ", line) if line[:1].isdigit() else line
         line = _IS.sub(r"\1:", line) if " is " in line else line
         found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
         alone = len(found.pairs) == 1 and not found.place and iters is None
@@ -112,8 +114,9 @@ class PlainLines:
         of_metric = any(is_known(name) or is_of_phase(name) for name in pairs.keys() - {"lr", "grad_norm"})
         placed = placed or ("epoch" in place and of_metric)
         known = place and (has_loss or (placed and len(_WORD.findall(head)) < _PROSE))
-        score = evaluates and iters is None and newest is not None and (has_loss or any(map(is_known, pairs)))
-        if iters is not None and {"train_loss", "val_loss"} <= said.keys():
+        of_it = newest is not None and (iters is None or any(map(is_of_phase, pairs)))
+        score = evaluates and of_it and (has_loss or any(map(is_known, pairs)))
+        if iters is not None and {"train_loss", "val_loss"} <= said.keys() and "lr" not in said:
             del said["train_loss"]  # of an evaluation (nanoGPT)
         # An evaluation's: the training's lines name their epoch, and another length.
         other = self._whole and "epoch" not in place and place.get("iters") not in (None, "", self._whole)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from trainrelay.analysis.readers.clean import metric_name
@@ -24,6 +24,7 @@ from trainrelay.analysis.readers.events import (
     SetupSeen,
 )
 from trainrelay.progress_lines.described import LineReader, LineSeen
+from trainrelay.progress_lines.names import LOSS
 from trainrelay.records import Marker, Phase
 
 _PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
@@ -45,6 +46,11 @@ class _Start:
     def add(self, seen: LineSeen) -> None:
         self.by_iteration = seen.by_iteration and seen.epoch == 1
         self.iters = seen.iters or self.iters
+        begun, done = self.at
+        alone = seen.values and not (seen.evaluated or seen.by_iteration)
+        if alone and begun == seen.epoch and 0 < done < (seen.iteration or 0):
+            amid = self.rows.pop((begun, 2, 0), None)  # what was evaluated, while its epoch continues
+            self.rows |= {(begun, 2, done): amid} if amid else {}
         self.at = max(self.at, (seen.epoch, seen.iteration or 0)) if seen.values else self.at
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
@@ -52,13 +58,23 @@ class _Start:
         evaluated = (seen.epoch - (seen.evaluates == "before"), 2, (seen.iteration or 0) if of_part else 0)
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
-                self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
+                before, new = self.rows[place], {metric_name(k): v for k, v in values.items()}
+                self.rows[place] = before | new if seen.evaluates == "running" else new | before
                 self.last = place
 
     def goes_back(self, seen: LineSeen) -> bool:
         """Whether a line is of a later start; the mean of an epoch comes after its iterations."""
         mean = seen.iteration is None and self.at[1] and seen.epoch == self.at[0]
         return bool(seen.values and not mean and (seen.epoch, seen.iteration or 0) <= self.at)
+
+    def evaluated_again(self, seen: LineSeen) -> LineSeen:
+        """A line that says metrics of a mean again, otherwise and without its loss, is of an evaluation
+        (PaddleRec), whose batches are left out."""
+        mean = self.rows.get((seen.epoch, 1, 0), {})
+        same = bool(seen.values) and seen.values.keys() < mean.keys() and seen.values.items() - mean.items()
+        if not same or any(map(LOSS.search, seen.values)) or not any(map(LOSS.search, mean)):
+            return seen
+        return replace(seen, values={}, evaluated={} if seen.iteration is not None else seen.values)
 
     def far_back(self, seen: LineSeen) -> bool:
         """Whether a line can only be of a later start: without an error a rank may lag by an eighth."""
@@ -170,10 +186,11 @@ class DescribedLines(Format):
     def told(self, every: Iterable[LineSeen | Event | None]) -> Iterator[Event]:
         """Of what the lines of a file say."""
         starts, from_zero = [_Start()], False
-        for seen in every:
-            if not isinstance(seen, LineSeen):
-                starts[-1].said += [(starts[-1].last, seen)] if seen else []
+        for one in every:
+            if not isinstance(one, LineSeen):
+                starts[-1].said += [(starts[-1].last, one)] if one else []
                 continue
+            seen = starts[-1].evaluated_again(one) if self.guessed else one
             back = starts[-1].goes_back(seen) and not self._one_start
             if seen.values and starts[-1].far_back(seen) if self.guessed else back:
                 starts.append(_Start())

@@ -21,6 +21,7 @@ from trainrelay.analysis.readers.clean import clean, json_object, json_objects, 
 from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Format
 from trainrelay.analysis.readers.metriclogger_json import MetricLoggerJson
+from trainrelay.analysis.readers.metriclogger_markers import introduces
 from trainrelay.analysis.readers.metriclogger_text import MetricLoggerText
 from trainrelay.analysis.readers.mmcv_json import MmcvJson
 from trainrelay.analysis.readers.mmcv_text import MmcvText
@@ -108,16 +109,16 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
 def detected(path: Path, formats: Sequence[Format]) -> tuple[Format | None, Format | None]:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
     quotation, and so may a few lines among sentences that are as those of many trainers. Apart from it that
-    of a log of nothing but bars, which trainers of other formats print as well."""
-    claims, bars = Counter[Format](), Counter[Format]()
+    of a log of nothing but what trainers of other formats print as well."""
+    claims, shared = Counter[Format](), Counter[Format]()
     claiming = [(form, form.claiming()) for form in formats]
     described = {form for form in formats if isinstance(form, DescribedLines)}
     consoles = {form for form in described if form.guessed}
     written, page = set[str](), 0  # each sentence once: every rank prints the same warning
     for number, line in enumerate(read_lines(path, formats=formats)):
         form = next((form for form, claims_it in claiming if claims_it(line)), None)
-        if form is not None and form in consoles and is_bar(line):
-            bars[form] += 1
+        if form is not None and (introduces(line) or (form in consoles and is_bar(line))):
+            shared[form] += 1
         elif form is not None:
             claims[form] += 1
             quoted = form in described and claims[form] * _WRITTEN < len(written) + page
@@ -126,8 +127,8 @@ def detected(path: Path, formats: Sequence[Format]) -> tuple[Format | None, Form
         elif described == consoles and len(written) < _MOST_WRITTEN and _PROSE.match(line):
             written.add(line[:_LINE_CHARS])
             page = max(page, _PAGE * line.startswith("```" if number else ("# ", "```")))
-    (form, most), (by_bars, more) = (next(iter(one.most_common(1)), (None, 0)) for one in (claims, bars))
-    return (form, by_bars) if (most + more) * _WRITTEN >= len(written) + page else (None, None)
+    (form, most), (other, more) = (next(iter(one.most_common(1)), (None, 0)) for one in (claims, shared))
+    return (form, other) if (most + more) * _WRITTEN >= len(written) + page else (None, None)
 
 
 def _unknown(path: Path) -> str:
