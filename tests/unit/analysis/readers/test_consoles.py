@@ -527,3 +527,40 @@ def test_keras_without_bars_sums_an_epoch_up_below_its_name(tmp_path: Path, bull
 def test_steps_past_the_end_are_no_start(tmp_path: Path) -> None:
     log = log_of(tmp_path, *(f"[step={at}/20,epoch=0] loss=0.5" for at in range(1, 24)))
     assert (log.segments, log.rows[-1].iteration) == (1, 20)
+
+
+def test_steps_of_another_length_below_the_name_of_an_epoch_are_of_its_evaluation(tmp_path: Path) -> None:
+    """PaddlePaddle's high-level API: `Eval begin...` names no epoch."""
+
+    def steps(of: int) -> str:
+        return "".join(f"step {at}/{of} - loss: 0.{at} - acc: 0.5 - 99ms/step\n" for at in (10, 20, of))
+
+    text = "".join(
+        f"Epoch {epoch}/3\n{steps(64)}Eval begin...\n{steps(28)}Eval samples: 99\n" for epoch in (1, 2, 3)
+    )
+    log = log_of(tmp_path, text)
+    assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 64, 9)
+    assert of_phase(log, "val") == [(epoch, 0, 0.28) for epoch in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("line", ["Epoch 1 [10/900] loss: {}", "Epoch: 1 loss: {} acc: 0.5"])
+def test_of_two_starts_that_failed_behind_their_first_line_the_last_one_is_judged(
+    tmp_path: Path, line: str
+) -> None:
+    failed = "Traceback (most recent call last):\n  File 'a.py', line 3, in <module>\nRuntimeError: CUDA error"
+    log = log_of(tmp_path, line.format("nan"), failed, line.format(0.5), failed)
+    assert (log.restarts, log.rows[0].values["loss"]) == (1, 0.5)
+
+
+def test_a_start_from_zero_before_the_second_interval_is_one(tmp_path: Path) -> None:
+    lines = [f"Epoch 1 [{at}/140] loss: 0.5" for at in (30, 60, 90)]
+    assert log_of(tmp_path, *lines, *lines).restarts == 1
+    ranks = [line for line in lines for _ in range(4)]
+    assert not log_of(tmp_path, lines[0], lines[1], *ranks).restarts
+
+
+def test_the_words_of_a_logger_before_its_level_are_no_prose(tmp_path: Path) -> None:
+    """GluonCV's lines have no loss by that name."""
+    line = "2031-01-02 03:04:05,678 - train_net.py[line:177] - INFO: [Epoch {}][Batch {}], CrossEntropy=1.5, SmoothL1=0.5, val_AP=0.25"
+    log = log_of(tmp_path, *(line.format(epoch, batch) for epoch in (0, 1) for batch in (0, 50)))
+    assert [row.values["SmoothL1"] for row in log.rows if row.phase == "train"] == [0.5] * 4

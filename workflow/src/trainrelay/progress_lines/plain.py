@@ -37,7 +37,7 @@ _BEFORE_PLACE = re.compile(
     rf"|completed|starting|the|{EVALUATED})|)"
 )
 _WORD = re.compile(r"[A-Za-z]{2}")
-_PROSE = 8  # pairs of letters before the numbers of a line that has no loss
+_PROSE = 8  # pairs of letters before the numbers of a line that has no loss, behind its logger's own words
 _NOTHING = re.compile(r"(?i)(?:.*\b(?:INFO|DEBUG)\b)?\W*+(?:(?:train|val|test)\w{0,9}(?: \w{1,20})?)?\W*+")
 _MEAN = re.compile(
     r"(?i)(?:.*\bINFO\b|\[[^\]]{0,80}\])?\W*+(?:mean|avg|average|epoch)[ _](?:\w{1,9}[ _])?loss\b"
@@ -52,7 +52,8 @@ class PlainLines:
     """Follows plain lines."""
 
     def __init__(self) -> None:
-        self._whole = ""  # iterations of an epoch, where a line names both
+        # Iterations of an epoch, where a line names both; "" below one that only named it. None: neither came.
+        self._whole: str | None = None
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
         self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
@@ -91,12 +92,15 @@ class PlainLines:
         begun = set() if of_other else EPOCHS & found.place.keys()
         self.summed &= not begun
         self._named = ("val" if _EVALUATES.search(found.head) else "train") if begun else self._named
+        self._whole = "" if "epoch" in begun else self._whole
         return {name: found.place[name] for name in begun}
 
     def _numbers(self, found: Parts, newest: int | None, iters: int | None) -> Mapping[str, object]:
         place, pairs, head, has_loss = found.place, found.pairs, found.head, found.has_loss
         said: dict[str, object] = {**pairs}
-        evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
+        # An evaluation's: the training's lines name their epoch, or are below its name, and another length.
+        other = self._whole and "epoch" not in place and place.get("iters") not in (None, "", self._whole)
+        evaluates = other or _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
         if evaluates:
             self._named = ""
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
@@ -111,16 +115,15 @@ class PlainLines:
         placed = evaluates or {"epoch", "iter"} <= place.keys() or ("iter" in place and "lr" in pairs)
         of_metric = any(is_known(name) or is_of_phase(name) for name in pairs.keys() - {"lr", "grad_norm"})
         placed = placed or ("epoch" in place and of_metric)
-        known = place and (has_loss or (placed and len(_WORD.findall(head)) < _PROSE))
+        words = _WORD.findall(head.rpartition("INFO")[2])
+        known = place and (has_loss or (placed and len(words) < _PROSE))
         score = evaluates and iters is None and newest is not None and (has_loss or any(map(is_known, pairs)))
         if iters is not None and {"train_loss", "val_loss"} <= said.keys():
             del said["train_loss"]  # of an evaluation (nanoGPT)
-        # An evaluation's: the training's lines name their epoch, and another length.
-        other = self._whole and "epoch" not in place and place.get("iters") not in (None, "", self._whole)
-        here = (known or score or _is_of_phase(found)) and not (other or _is_of_another(head))
-        if here and "epoch" in place and not evaluates:
+        here = (known or score or _is_of_phase(found)) and not _is_of_another(head)
+        if here and not evaluates and ("epoch" in place or self._whole == ""):
             self._whole = place.get("iters") or self._whole
-            self.summed = "iter" not in place and has_loss
+            self.summed = "iter" not in place and has_loss and "epoch" in place
         return {**said, **place} if here else {}
 
 

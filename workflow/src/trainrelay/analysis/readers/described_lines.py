@@ -27,6 +27,7 @@ from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.records import Marker, Phase
 
 _PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
+_OF_RANKS = 2  # places that one rank may print before another prints its first
 _Place = tuple[int, int, int]  # epoch as printed, number of the phase, iteration
 
 
@@ -38,6 +39,7 @@ class _Start:
     said: list[tuple[_Place, Event]] = field(default_factory=list)  # after which row
     last: _Place = (-1, 0, -1)
     at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
+    first: tuple[int, int] = (-1, 0)  # those of the first one
     highest: int = 0  # of the iterations
     iters: int | None = None
     by_iteration: bool = False
@@ -45,7 +47,9 @@ class _Start:
     def add(self, seen: LineSeen) -> None:
         self.by_iteration = seen.by_iteration and seen.epoch == 1
         self.iters = seen.iters or self.iters
-        self.at = max(self.at, (seen.epoch, seen.iteration or 0)) if seen.values else self.at
+        if seen.values:
+            place = seen.epoch, seen.iteration or 0
+            self.first, self.at = place if self.at[0] < 0 else self.first, max(self.at, place)
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
         of_part = seen.by_iteration or seen.evaluates == "amid"
@@ -62,12 +66,16 @@ class _Start:
 
     def far_back(self, seen: LineSeen) -> bool:
         """Whether a line can only be of a later start: without an error a rank may lag by an eighth."""
+        failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
+        begins = self.at[0] >= 0 and (seen.epoch, seen.iteration or 0) <= self.first
+        if failed and begins:
+            return True
         if seen.iteration is None or seen.epoch < self.at[0] - 1:  # no rank is two epochs behind
             return seen.epoch < self.at[0]
         lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
-        failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
         length = 0 if self.by_iteration or failed else self.iters or 0
-        far = 2 * seen.iteration < self.highest and max(self.highest, length) < 8 * lag
+        begins = begins and len(self.rows) > _OF_RANKS
+        far = (begins or 2 * seen.iteration < self.highest) and max(self.highest, length) < 8 * lag
         return far and (seen.epoch, seen.iteration) < self.at
 
     def count_iterations(self) -> None:
