@@ -412,6 +412,15 @@ def test_a_bar_that_begins_again_before_its_end_is_of_a_restart(tmp_path: Path) 
     assert of_phase(log, "train")[-1] == (2, 39, 0.25)
 
 
+@pytest.mark.parametrize("behind", [1, 3])
+def test_ranks_whose_bars_name_no_epoch_and_do_not_keep_step_are_no_restart(tmp_path: Path, behind: int) -> None:
+    one = [state for loss in (0.5, 0.25, 0.125) for state in (unnamed(39, loss) + unnamed(8, 0.75)).replace("\n", "\r").split("\r")]
+    both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
+    log = log_of(tmp_path, "\r".join(state for pair in both for state in pair))
+    assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 39, 3 * 39)
+    assert [epoch for epoch, *_ in of_phase(log, "val")] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("shown", [0.75, "nan"])
 def test_a_bar_of_another_length_between_those_of_epochs_is_of_an_evaluation(
     tmp_path: Path, shown: float | str
@@ -550,13 +559,6 @@ def test_of_two_starts_that_failed_behind_their_first_line_the_last_one_is_judge
     failed = "Traceback (most recent call last):\n  File 'a.py', line 3, in <module>\nRuntimeError: CUDA error"
     log = log_of(tmp_path, line.format("nan"), failed, line.format(0.5), failed)
     assert (log.restarts, log.rows[0].values["loss"]) == (1, 0.5)
-
-
-def test_a_start_from_zero_before_the_second_interval_is_one(tmp_path: Path) -> None:
-    lines = [f"Epoch 1 [{at}/140] loss: 0.5" for at in (30, 60, 90)]
-    assert log_of(tmp_path, *lines, *lines).restarts == 1
-    ranks = [line for line in lines for _ in range(4)]
-    assert not log_of(tmp_path, lines[0], lines[1], *ranks).restarts
 
 
 def test_the_words_of_a_logger_before_its_level_are_no_prose(tmp_path: Path) -> None:

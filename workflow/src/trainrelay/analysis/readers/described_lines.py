@@ -27,7 +27,7 @@ from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.records import Marker, Phase
 
 _PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
-_OF_RANKS = 2  # places that one rank may print before another prints its first
+_OF_RANKS = 4  # places that one rank may print before another does
 _Place = tuple[int, int, int]  # epoch as printed, number of the phase, iteration
 
 
@@ -66,17 +66,17 @@ class _Start:
 
     def far_back(self, seen: LineSeen) -> bool:
         """Whether a line can only be of a later start: without an error a rank may lag by an eighth."""
+        place = seen.epoch, seen.iteration or 0
         failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
-        begins = self.at[0] >= 0 and (seen.epoch, seen.iteration or 0) <= self.first
-        if failed and begins:
+        if failed and self.at[0] >= 0 and place <= self.first:
             return True
         if seen.iteration is None or seen.epoch < self.at[0] - 1:  # no rank is two epochs behind
             return seen.epoch < self.at[0]
         lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
         length = 0 if self.by_iteration or failed else self.iters or 0
-        begins = begins and len(self.rows) > _OF_RANKS
-        far = (begins or 2 * seen.iteration < self.highest) and max(self.highest, length) < 8 * lag
-        return far and (seen.epoch, seen.iteration) < self.at
+        far = 2 * seen.iteration < self.highest and max(self.highest, length) < 8 * lag
+        beyond = sum((at[0], at[2]) > place for at in self.rows) if far and place < self.at else 0
+        return beyond > (0 if failed else _OF_RANKS)
 
     def count_iterations(self) -> None:
         """Where those of an epoch continue those before, up to a total, the epochs count nothing."""
