@@ -413,8 +413,14 @@ def test_a_bar_that_begins_again_before_its_end_is_of_a_restart(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("behind", [1, 3])
-def test_ranks_whose_bars_name_no_epoch_and_do_not_keep_step_are_no_restart(tmp_path: Path, behind: int) -> None:
-    one = [state for loss in (0.5, 0.25, 0.125) for state in (unnamed(39, loss) + unnamed(8, 0.75)).replace("\n", "\r").split("\r")]
+def test_ranks_whose_bars_name_no_epoch_and_do_not_keep_step_are_no_restart(
+    tmp_path: Path, behind: int
+) -> None:
+    one = [
+        state
+        for loss in (0.5, 0.25, 0.125)
+        for state in (unnamed(39, loss) + unnamed(8, 0.75)).replace("\n", "\r").split("\r")
+    ]
     both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
     log = log_of(tmp_path, "\r".join(state for pair in both for state in pair))
     assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 39, 3 * 39)
@@ -556,7 +562,9 @@ def test_steps_of_another_length_below_the_name_of_an_epoch_are_of_its_evaluatio
 def test_of_two_starts_that_failed_behind_their_first_line_the_last_one_is_judged(
     tmp_path: Path, line: str
 ) -> None:
-    failed = "Traceback (most recent call last):\n  File 'a.py', line 3, in <module>\nRuntimeError: CUDA error"
+    failed = (
+        "Traceback (most recent call last):\n  File 'a.py', line 3, in <module>\nRuntimeError: CUDA error"
+    )
     log = log_of(tmp_path, line.format("nan"), failed, line.format(0.5), failed)
     assert (log.restarts, log.rows[0].values["loss"]) == (1, 0.5)
 

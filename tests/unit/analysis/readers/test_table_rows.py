@@ -374,3 +374,15 @@ def test_a_loss_that_rises_with_the_reward_is_no_warning(tmp_path):
     table = "".join(f"{100 * step},{step},{-1.5 + step / 50}\n" for step in range(1, 60))
     log = log_of(tmp_path, f"total/steps,rollout/ep_rew_mean,train/entropy_loss\n{table}")
     assert [one.message for one in analyze(log).findings if one.severity != "info"] == []
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("behind", [1, 2])
+def test_rows_of_another_node_that_lags_behind_are_no_restart(tmp_path, behind, drawn):
+    """Each node prints them, and the summary at the end."""
+    bar = " 50%|##  | {at}/20 [00:01<00:02,  2.00it/s]\n" if drawn else ""
+    one = [f"{bar.format(at=at)}{{'loss': {3 - at / 10}, 'epoch': {at / 5}}}\n" for at in range(1, 21)]
+    one.append("{'train_runtime': 9.0, 'train_loss': 2.0, 'epoch': 4.0}\n")
+    both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
+    log = log_of(tmp_path, "".join(text for pair in both for text in pair))
+    assert (log.restarts, [row.step for row in log.rows]) == (0, [*range(1, 21)])

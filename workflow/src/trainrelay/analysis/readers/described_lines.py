@@ -48,8 +48,8 @@ class _Start:
         self.by_iteration = seen.by_iteration and seen.epoch == 1
         self.iters = seen.iters or self.iters
         if seen.values:
-            place = seen.epoch, seen.iteration or 0
-            self.first, self.at = place if self.at[0] < 0 else self.first, max(self.at, place)
+            at = seen.epoch, seen.iteration or 0
+            self.first, self.at = at if self.at[0] < 0 else self.first, max(self.at, at)
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
         of_part = seen.by_iteration or seen.evaluates == "amid"
