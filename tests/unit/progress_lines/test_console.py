@@ -35,6 +35,11 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             (40, None, None),
             {"loss": 1.5, "acc": 0.75},
         ),
+        (
+            ["Epoch: 7, trloss: 0.5, trroc: 0.75, valloss: 0.25"],
+            (7, None, None),
+            {"loss": 0.5, "roc": 0.75},
+        ),
         (["epoch: 1, batch_id: 500, AUC: 0.5, loss: 0.25"], (1, 500, None), {"auc": 0.5, "loss": 0.25}),
         (["Train epoch 14, total time 18.5, accuracy:12.5"], (14, None, None), {"accuracy": 12.5}),
         (

@@ -569,6 +569,14 @@ def test_of_two_starts_that_failed_behind_their_first_line_the_last_one_is_judge
     assert (log.restarts, log.rows[0].values["loss"]) == (1, 0.5)
 
 
+def test_transformer_xls_lines_of_tensorflow_count_steps(tmp_path: Path) -> None:
+    """absl prints each line again."""
+    said = "[{:6d}] | gnorm  0.5 lr  0.00025 | loss  2.5\n"
+    line = f"INFO:tensorflow:{said}I1212 15:10:27.44 128529 train.py:298] {said}"
+    log = log_of(tmp_path, "".join(line.format(step, step) for step in (5000, 10000)))
+    assert [row.step for row in log.rows] == [5000, 10000]
+
+
 def test_the_words_of_a_logger_before_its_level_are_no_prose(tmp_path: Path) -> None:
     """GluonCV's lines have no loss by that name."""
     line = "2031-01-02 03:04:05,678 - train_net.py[line:177] - INFO: [Epoch {}][Batch {}], CrossEntropy=1.5, SmoothL1=0.5, val_AP=0.25"

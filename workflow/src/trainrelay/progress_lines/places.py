@@ -43,9 +43,10 @@ _ITER = re.compile(
     re.IGNORECASE,
 )
 FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
-# `490 | loss 5.75`, and no line of code; `writer.py:4] [490] loss=5.75`; `loss: 5.75  [  64/900]`, and bars
+# `490 | loss 5.75`, no line of code; `f.py:4] [490] loss=5.75`; `[ 490] | gnorm`; `loss: 5  [ 4/9]`, bars
 _FIRST = re.compile(
-    r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)"
+    r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))"
+    r"|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)|(?:.{0,200}[:\]] ?)?\[ {0,9}(\d{1,9})\] \| (?=gnorm|loss)"
 )
 _BEHIND = re.compile(rf"(?:\[ {{0,9}}|{DRAWN} )(\d{{1,9}})/ {{0,9}}(\d{{1,9}})(?:\]\s*\Z| \[)")
 _SECOND = re.compile(r"\]\[(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
@@ -106,7 +107,7 @@ def parts_of(line: str) -> Parts:
     elif fractions:
         place["iter"], place["iters"] = fractions[0][0], fractions[0][1].replace("Unknown", "")
     elif not epoch and (first := _FIRST.match(rest)):
-        place["iter"] = first[1] or first[2]
+        place["iter"] = first[first.lastindex or 0]
     elif (behind := _BEHIND.search(rest)) and (epoch or behind[0][0] == "["):
         place["iter"], place["iters"] = behind.groups()
     place = {name: value.replace(",", "") for name, value in place.items()}

@@ -52,8 +52,7 @@ class PlainLines:
     """Follows plain lines."""
 
     def __init__(self) -> None:
-        # Iterations of an epoch, where a line names both; "" below one that only named it. None: neither came.
-        self._whole: str | None = None
+        self._whole: str | None = None  # iterations of an epoch; "" below a line that only names it
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
         self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
@@ -115,8 +114,8 @@ class PlainLines:
         placed = evaluates or {"epoch", "iter"} <= place.keys() or ("iter" in place and "lr" in pairs)
         of_metric = any(is_known(name) or is_of_phase(name) for name in pairs.keys() - {"lr", "grad_norm"})
         placed = placed or ("epoch" in place and of_metric)
-        words = _WORD.findall(head.rpartition("INFO")[2])
-        known = place and (has_loss or (placed and len(words) < _PROSE))
+        prose = len(_WORD.findall(head.rpartition("INFO")[2])) >= _PROSE
+        known = place and (has_loss or (placed and not prose))
         score = evaluates and iters is None and newest is not None and (has_loss or any(map(is_known, pairs)))
         if iters is not None and {"train_loss", "val_loss"} <= said.keys():
             del said["train_loss"]  # of an evaluation (nanoGPT)

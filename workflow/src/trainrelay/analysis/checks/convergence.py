@@ -193,8 +193,7 @@ def _judged(case: Case, total: str) -> tuple[list[float], int]:
 
 
 def divergence(case: Case) -> Iterator[Finding]:
-    """Critical: neither continue from here nor promote this. Beside rewards that fell, only if it exploded: what
-    is asked may have become harder."""
+    """Critical, unless rewards fell as well: what is asked may have become harder."""
     found = levels(case)
     if found is None or not found.diverged:
         return

@@ -93,12 +93,11 @@ def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, cri
 
 
 def _is_natural(case: Case, name: str, phase: Phase) -> bool:
-    """Whether a metric is a number in the end, or never was one, while the losses are (an average of no episode,
-    a score of no sample)."""
+    """Whether a metric is a number in the end, or never was one, while the losses are: of no episode, say."""
     column = case.column(name, phase)
-    ends = [case.column(loss, phase).values[-1:] for loss in case.losses]
+    ends = [value for loss in case.losses for value in case.column(loss, phase).values[-1:]]
     here = math.isfinite(column.values[-1]) or not column.finite
-    return here and any(ends) and all(math.isfinite(value) for end in ends for value in end)
+    return here and bool(ends) and all(map(math.isfinite, ends))
 
 
 @one_per_cause

@@ -39,17 +39,14 @@ EVALUATIONS = 3  # with fewer, equal ones may be chance
 LOST = 0.75  # of what a reward gained
 HALF = 0.5  # of the training: before, a score may still be 0
 # Overall scores by their usual names, with a threshold or not; those of single classes are left alone.
+_KIND = r"((bbox|segm|test|val|mean|avg|average|overall|top\d)_)?[ma]?"
 _UP = re.compile(
-    r"((bbox|segm|test|val|mean|avg|average|overall|top\d)_)?[ma]?"
-    r"(pck|map|ap|ar|acc|accuracy|iou|recall|nds|mota|dice|dsc|f1|auc|auroc|top(?=\d))"
+    rf"{_KIND}(pck|map|ap|ar|acc|accuracy|iou|recall|nds|mota|dice|dsc|f1|auc|auroc|top(?=\d))"
     r"([@ ._]*[\d.]+(:[\d.]+)?)?(_(mean|avg|score|coef\w{0,7}))?( ?\([a-z]\))?",
     re.IGNORECASE,
 )
 # Not of one size or threshold, which may have no objects.
-_OVERALL = re.compile(
-    r"((bbox|segm|test|val|mean|avg|average|overall|top1)_)?[ma]?(ap|iou|acc|accuracy|pck|nds|dice|dsc|f1)1?",
-    re.IGNORECASE,
-)
+_OVERALL = re.compile(rf"{_KIND}(ap|iou|acc|accuracy|pck|nds|dice|dsc|f1)1?", re.IGNORECASE)
 # The cardinality error has no gradient: it counts, and wobbles.
 _DOWN = re.compile(r"(?!cardinality)(\w+_)?error", re.IGNORECASE)
 

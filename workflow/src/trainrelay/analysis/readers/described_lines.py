@@ -27,7 +27,7 @@ from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.records import Marker, Phase
 
 _PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
-_OF_RANKS = 4  # places that one rank may print before another does
+_OF_RANKS = 4  # iterations that a rank may lag however few there were
 _Place = tuple[int, int, int]  # epoch as printed, number of the phase, iteration
 
 
@@ -74,9 +74,8 @@ class _Start:
             return seen.epoch < self.at[0]
         lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
         length = 0 if self.by_iteration or failed else self.iters or 0
-        far = 2 * seen.iteration < self.highest and max(self.highest, length) < 8 * lag
-        beyond = sum((at[0], at[2]) > place for at in self.rows) if far and place < self.at else 0
-        return beyond > (0 if failed else _OF_RANKS)
+        near = max(self.highest, length) >= 8 * lag or (lag <= _OF_RANKS and not failed)
+        return 2 * seen.iteration < self.highest and place < self.at and not near
 
     def count_iterations(self) -> None:
         """Where those of an epoch continue those before, up to a total, the epochs count nothing."""

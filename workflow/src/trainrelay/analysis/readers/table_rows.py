@@ -128,8 +128,8 @@ def _epochs(line: str) -> Iterator[str]:
 
 
 def _without_copies(said: Iterable[_Said]) -> Iterator[_Said]:
-    """Without those of processes that lag behind: the Trainer prints the same numbers on each node. Where rows
-    that are none follow from there, a start went back, or where an error came before."""
+    """Without those of nodes that lag behind, which print the same numbers. Where others follow from there, a
+    start went back, or where an error came before."""
     before, late = deque[Numbers](maxlen=_COPIES), list[_Said]()
     for one in said:
         if not isinstance(one, dict):
