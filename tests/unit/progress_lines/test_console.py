@@ -36,6 +36,12 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             {"loss": 1.5, "acc": 0.75},
         ),
         (
+            ["Epoch 3, step 10/1882: {'scale': 1.0, 'train_loss': DeviceArray(0.5, dtype=float32)}"],
+            (3, 10, 1882),
+            {"scale": 1.0, "loss": 0.5},
+        ),
+        (["[1 :    400] loss G : 0.5 loss D : -1.5"], (1, 400, None), {"loss_g": 0.5, "loss_d": -1.5}),
+        (
             ["Epoch: 7, trloss: 0.5, trroc: 0.75, valloss: 0.25"],
             (7, None, None),
             {"loss": 0.5, "roc": 0.75},

@@ -569,6 +569,17 @@ def test_of_two_starts_that_failed_behind_their_first_line_the_last_one_is_judge
     assert (log.restarts, log.rows[0].values["loss"]) == (1, 0.5)
 
 
+def test_a_batch_size_among_indented_settings_is_no_place(tmp_path: Path) -> None:
+    settings = "Parameters:\n  epochs: 9\n  batch: 64\n  seq_len: 70\n  target_gc: 0.42"
+    lines = [f"Epoch {epoch}/9 | D_loss=0.5 | G_loss=0.75" for epoch in (1, 2, 3)]
+    log = log_of(tmp_path, settings, *lines, settings, *lines)
+    assert (log.epochs_only, log.restarts, {name for row in log.rows for name in row.values}) == (
+        True,
+        1,
+        {"d_loss", "g_loss"},
+    )
+
+
 def test_transformer_xls_lines_of_tensorflow_count_steps(tmp_path: Path) -> None:
     """absl prints each line again."""
     said = "[{:6d}] | gnorm  0.5 lr  0.00025 | loss  2.5\n"

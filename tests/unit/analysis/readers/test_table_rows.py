@@ -179,6 +179,7 @@ TWO_STEPS = [("train", 1, 10, {"loss": 3.0}), ("train", 1, 20, {"loss": 2.0})]
         ",step,loss\n0,10,3.0\n1,20,2.0\n",  # of pandas, with its index
         "step;loss\n10;3,0\n20;2,0\n",
         "step\tloss\n10\t3.0\n20\t2.0\n",
+        "step,loss\n   10\t3.0\n   20\t2.0\n",
         '"Step","lucky-sun-1 - train/loss","lucky-sun-1 - train/loss__MIN","lucky-sun-1 - train/loss__MAX"\n'
         '"10","3.0","3.0","3.0"\n"20","2.0","1.9","2.1"\n',
         "_step,_runtime,_timestamp,train/loss\n10,5.5,1.7e9,3.0\n20,9.5,1.7e9,2.0\n",

@@ -33,7 +33,7 @@ EPOCH = re.compile(
     + rf"(?<![A-Za-z_/])(?:epoch(?:/epochs)?{_counted('epoch')}|(?P<before>\d{{1,9}})epoch(?=\W)"
     r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[)|(?:(?<=train )|(?<=test ))(?P<row>\d{1,9})(?=, loss)"
     r"|iteration\W{1,3}(?P<outer>\d{1,9})(?=,? step\W{1,3}\d{1,9}/\d)"
-    r"|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
+    r"|^\[(?P<scale>\d{1,9}) :(?=\s{1,9}\d{1,9}\] loss)|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
     re.IGNORECASE,
 )
 _ITER = re.compile(
@@ -49,11 +49,11 @@ _FIRST = re.compile(
     r"|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)|(?:.{0,200}[:\]] ?)?\[ {0,9}(\d{1,9})\] \| (?=gnorm|loss)"
 )
 _BEHIND = re.compile(rf"(?:\[ {{0,9}}|{DRAWN} )(\d{{1,9}})/ {{0,9}}(\d{{1,9}})(?:\]\s*\Z| \[)")
-_SECOND = re.compile(r"\]\[(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
+_SECOND = re.compile(r"(?:\]\[|\s{1,9})(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
-    rf"(?P<sign>\s?[:=]\s{{0,20}}(?:tensor)?[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){NUMBERED}"
+    rf"(?P<sign>\s?[:=]\s{{0,20}}(?:tensor|\w{{0,6}}[Aa]rray|np\.float\d\d)?[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){NUMBERED}"
     rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
 _NAME = re.compile(r"[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")

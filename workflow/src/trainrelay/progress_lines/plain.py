@@ -72,7 +72,7 @@ class PlainLines:
             return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
         line = _IS.sub(r"\1:", line) if " is " in line else line
-        found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
+        found = parts_of(line.translate(_UNQUOTED) if '"' in line or "': " in line else line)
         alone = len(found.pairs) == 1 and not found.place and iters is None
         summed = self._named and not found.place and iters is None and _SUMMED.match(line)
         if summed or (self._named and alone and _MEAN.match(found.line)):
@@ -141,8 +141,9 @@ def _counts(found: Parts) -> bool:
 
 
 def _above(found: Parts, newest: Mapping[str, str] | Literal[False]) -> Mapping[str, str]:
-    """The place to which numbers of the next lines may belong."""
-    alone = not found.pairs and bool(found.place.get("iters") or found.head.strip() == "\0")
+    """The place to which numbers of the next lines may belong; `  batch: 64` is one of a list of settings."""
+    bare = found.head.strip() == "\0" and not _BELOW.match(found.line)
+    alone = not found.pairs and bool(found.place.get("iters") or bare)
     before, _, behind = found.head.rpartition("\0")
     if not _counts(found):
         return {}

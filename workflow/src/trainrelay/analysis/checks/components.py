@@ -136,9 +136,8 @@ def _lost(case: Case, name: str, column: Column) -> Iterator[Finding]:
     for at in [at for at, value in enumerate(values) if value == 0.0 and at >= 3] if 0.0 in values else []:
         level = median(values[max(0, at - 10) : at])
         for_good = total and len(values) - at >= LASTING and at > last
-        if not min(level, *values[at - 3 : at]) > (PRINTED if for_good else NOTICEABLE):
-            continue
-        if not total and (least[at] <= NOTICEABLE or values[at : at + lasting] != [0.0] * lasting):
+        lost = total or (least[at] > NOTICEABLE and values[at : at + lasting] == [0.0] * lasting)
+        if not (lost and min(level, *values[at - 3 : at]) > (PRINTED if for_good else NOTICEABLE)):
             continue
         zeros, stays = values[at:].count(0.0), total and not any(values[-LASTING:])
         yield Finding(

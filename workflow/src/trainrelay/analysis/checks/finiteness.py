@@ -96,8 +96,7 @@ def _is_natural(case: Case, name: str, phase: Phase) -> bool:
     """Whether a metric is a number in the end, or never was one, while the losses are: of no episode, say."""
     column = case.column(name, phase)
     ends = [value for loss in case.losses for value in case.column(loss, phase).values[-1:]]
-    here = math.isfinite(column.values[-1]) or not column.finite
-    return here and bool(ends) and all(map(math.isfinite, ends))
+    return (math.isfinite(column.values[-1]) or not column.finite) and finite(ends) == ends != []
 
 
 @one_per_cause
