@@ -580,6 +580,15 @@ def test_a_batch_size_among_indented_settings_is_no_place(tmp_path: Path) -> Non
     )
 
 
+def test_steps_and_a_word_are_enough_for_build_nanogpt(tmp_path: Path) -> None:
+    lines = [f"{at} val 9.{9 - at}000\n{at} hella 0.2500\n{at} train 9.{9 - at}50000" for at in (0, 1, 2)]
+    log = log_of(tmp_path, *lines)
+    assert [value for *_, value in of_phase(log, "train")] == [9.95, 9.85, 9.75]
+    assert [value for *_, value in of_phase(log, "val")] == [9.9, 9.8, 9.7]
+    with pytest.raises(UnknownLogError):
+        log_of(tmp_path, "1200 train 300", "1300 train 310", "1400 val 320")
+
+
 def test_transformer_xls_lines_of_tensorflow_count_steps(tmp_path: Path) -> None:
     """absl prints each line again."""
     said = "[{:6d}] | gnorm  0.5 lr  0.00025 | loss  2.5\n"

@@ -20,7 +20,7 @@ from trainrelay.progress_lines.trainer_rows import TrainerRows
 
 # In lower case, it is in the first characters of each line that says something: most need no further look.
 _SIGN = re.compile(
-    r"(?:epoch|loss|step|ite|batch|update|accuracy|dice|psnr|ssim|avg, |m(?:ap|iou)| \* )"
+    r"(?:epoch|loss|step|ite|batch|update|accuracy|dice|psnr|ssim|avg, |m(?:ap|iou)| \* |\d train |\d val )"
     r"\D{0,25}?(?:\d|nan|inf)"
     r"|(?:epoch|class)\s\s|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
 )

@@ -11,6 +11,7 @@ from trainrelay.progress_lines.names import EVALUATED, NUMBER, is_known, is_of_p
 from trainrelay.progress_lines.places import Parts, parts_of
 
 _DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
+_BARE = re.compile(r"^(\d{1,9}) (train|val) (\d{1,4}\.\d{3,9}|nan|inf)\s*$")  # build-nanogpt
 _IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
 _UNQUOTED = str.maketrans("{}", "  ", "\"'")
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
@@ -71,6 +72,7 @@ class PlainLines:
         if lightning := _of_lightning(line) if iters is None else {}:
             return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
+        line = _BARE.sub(r"iter \1 \2_loss: \3", line)
         line = _IS.sub(r"\1:", line) if " is " in line else line
         found = parts_of(line.translate(_UNQUOTED) if '"' in line or "': " in line else line)
         alone = len(found.pairs) == 1 and not found.place and iters is None

@@ -128,8 +128,7 @@ def lost_terms(case: Case) -> Iterator[Finding]:
 
 
 def _lost(case: Case, name: str, column: Column) -> Iterator[Finding]:
-    """The first zero after values that no rounding explains. A term that came near zero before gets there by
-    itself; of a model that is not known, a batch without a target gives single zeros."""
+    """The first zero that neither rounding explains nor, of an unknown model, a batch without a target."""
     values, total, lasting = column.values, name == case.total, 1 if case.knowledge.name else LASTING
     least = [*accumulate((value if value > 0 else math.inf for value in values), min)]
     last = next((at for at in reversed(range(len(values))) if values[at]), -1)  # that is not zero
