@@ -166,6 +166,59 @@ def test_an_explosion_at_the_end_of_a_long_log_is_critical():
     assert judged({"loss": [*ramp(4, 2, 200), 60, 2, 2]}).verdict.kind == "healthy"
 
 
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("course", "kind"),
+    [
+        ([NAN] * 3 + [0.5] * 37, "healthy"),  # no episode has ended yet
+        ([NAN] * 40, "healthy"),
+        ([0.5] * 20 + [NAN] * 20, "warning"),
+    ],
+)
+def test_a_metric_that_is_no_number_at_first_or_ever_is_none_to_alarm(course, kind):
+    assert judged({"loss": ramp(4, 2, 40), "explained_variance": course}).verdict.kind == kind
+    lost = judged({"loss": [*ramp(4, 2, 39), NAN], "explained_variance": course})
+    assert lost.verdict.kind == "failed"
+    assert judged({"explained_variance": course[-20:], "mse": [NAN] * 20}).verdict.kind == "warning"
+
+
+GAINED = wavering(ramp(1, 20, 20))
+
+
+@pytest.mark.parametrize(
+    ("loss", "reward", "kind"),
+    [
+        ([*ramp(1, 2, 37), 5e4, 5e4, 5e4], wavering(ramp(1, 20, 40)), "failed"),
+        (ramp(1, 60, 40), wavering(ramp(1, 20, 40)), "healthy"),
+        (ramp(1, 60, 40), wavering([9.0] * 40, 0.5), "healthy"),
+        (ramp(1, 60, 40), [*GAINED, *wavering(ramp(20, 1, 20))], "warning"),  # what is asked may be harder
+    ],
+)
+def test_beside_rewards_a_loss_may_rise_unless_it_explodes_or_they_are_lost(loss, reward, kind):
+    assert judged({"loss": loss, "reward": reward}).verdict.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("course", "found"),
+    [
+        ([*ramp(1, 0.5, 30), *[0.0] * 5], True),
+        ([*ramp(1, 0.5, 30), 0.0, *[0.5] * 5], False),  # a batch without a target
+        ([*ramp(1, 0.002, 20), *[0.02, 0.0] * 10], False),  # it is learned, and rounded
+    ],
+)
+def test_a_term_of_an_unknown_model_is_lost_if_it_is_zero_at_once_and_stays_so(course, found):
+    analysis = judged({"loss": ramp(4, 2, len(course)), "part_loss": course})
+    assert bool(alarms(analysis, "lost-term")) == found
+
+
+@pytest.mark.parametrize("name", ["mean_dice", "dice", "dice_score", "f1", "auc", "top1"])
+def test_scores_of_segmentation_and_classification_are_scores(name):
+    scores = wavering([0.3] * 5 + [0.1] * 15)
+    assert alarms(judged({"loss": ramp(4, 2, 20)}, {name: scores}), "validation-metric")
+
+
 def test_a_total_that_becomes_exactly_zero_is_critical():
     analysis = judged({"loss": [*ramp(4, 2, 30), *[0.0] * 6]})
     finding = alarms(analysis, "lost-term")[0]

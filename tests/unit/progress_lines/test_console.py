@@ -35,6 +35,17 @@ def last(*lines: str, iters: int | None = None) -> LineSeen | None:
             (40, None, None),
             {"loss": 1.5, "acc": 0.75},
         ),
+        (
+            ["Epoch 3, step 10/1882: {'scale': 1.0, 'train_loss': DeviceArray(0.5, dtype=float32)}"],
+            (3, 10, 1882),
+            {"scale": 1.0, "loss": 0.5},
+        ),
+        (["[1 :    400] loss G : 0.5 loss D : -1.5"], (1, 400, None), {"loss_g": 0.5, "loss_d": -1.5}),
+        (
+            ["Epoch: 7, trloss: 0.5, trroc: 0.75, valloss: 0.25"],
+            (7, None, None),
+            {"loss": 0.5, "roc": 0.75},
+        ),
         (["epoch: 1, batch_id: 500, AUC: 0.5, loss: 0.25"], (1, 500, None), {"auc": 0.5, "loss": 0.25}),
         (["Train epoch 14, total time 18.5, accuracy:12.5"], (14, None, None), {"accuracy": 12.5}),
         (

@@ -114,9 +114,8 @@ def test_a_binary_file_is_refused_though_it_may_hold_a_log(tmp_path, content):
         log_of(tmp_path, content)
 
 
-def test_text_of_windows_is_to_be_converted(tmp_path):
-    with pytest.raises(LogError, match="UTF-16: run `iconv"):
-        log_of(tmp_path, LOG.decode().encode("utf-16"))
+def test_text_in_utf_16_as_of_powershell_is_read(tmp_path):
+    assert log_of(tmp_path, LOG.decode().encode("utf-16")).rows == log_of(tmp_path, LOG).rows
 
 
 def test_a_file_of_nothing_but_nul_bytes_is_refused(tmp_path):

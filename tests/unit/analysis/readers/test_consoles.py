@@ -412,6 +412,21 @@ def test_a_bar_that_begins_again_before_its_end_is_of_a_restart(tmp_path: Path) 
     assert of_phase(log, "train")[-1] == (2, 39, 0.25)
 
 
+@pytest.mark.parametrize("behind", [1, 3])
+def test_ranks_whose_bars_name_no_epoch_and_do_not_keep_step_are_no_restart(
+    tmp_path: Path, behind: int
+) -> None:
+    one = [
+        state
+        for loss in (0.5, 0.25, 0.125)
+        for state in (unnamed(39, loss) + unnamed(8, 0.75)).replace("\n", "\r").split("\r")
+    ]
+    both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
+    log = log_of(tmp_path, "\r".join(state for pair in both for state in pair))
+    assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 39, 3 * 39)
+    assert [epoch for epoch, *_ in of_phase(log, "val")] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("shown", [0.75, "nan"])
 def test_a_bar_of_another_length_between_those_of_epochs_is_of_an_evaluation(
     tmp_path: Path, shown: float | str
@@ -600,3 +615,63 @@ def test_ranks_that_introduce_themselves_do_not_tell_the_trainer(tmp_path: Path)
     ranks = (f"INFO | utils | distributed init (rank {rank}): tcp://localhost:9999" for rank in range(8))
     lines = (f"INFO | train_inner | epoch 001:  {at} / 900 loss=2.5, ppl=5.5" for at in range(10, 60, 10))
     assert log_of(tmp_path, *ranks, *lines).rows[-1].iteration == 50
+
+
+def test_steps_of_another_length_below_the_name_of_an_epoch_are_of_its_evaluation(tmp_path: Path) -> None:
+    """PaddlePaddle's high-level API: `Eval begin...` names no epoch."""
+
+    def steps(of: int) -> str:
+        return "".join(f"step {at}/{of} - loss: 0.{at} - acc: 0.5 - 99ms/step\n" for at in (10, 20, of))
+
+    text = "".join(
+        f"Epoch {epoch}/3\n{steps(64)}Eval begin...\n{steps(28)}Eval samples: 99\n" for epoch in (1, 2, 3)
+    )
+    log = log_of(tmp_path, text)
+    assert (log.restarts, log.iters_per_epoch, len(of_phase(log, "train"))) == (0, 64, 9)
+    assert of_phase(log, "val") == [(epoch, 0, 0.28) for epoch in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("line", ["Epoch 1 [10/900] loss: {}", "Epoch: 1 loss: {} acc: 0.5"])
+def test_of_two_starts_that_failed_behind_their_first_line_the_last_one_is_judged(
+    tmp_path: Path, line: str
+) -> None:
+    failed = (
+        "Traceback (most recent call last):\n  File 'a.py', line 3, in <module>\nRuntimeError: CUDA error"
+    )
+    log = log_of(tmp_path, line.format("nan"), failed, line.format(0.5), failed)
+    assert (log.restarts, log.rows[0].values["loss"]) == (1, 0.5)
+
+
+def test_a_batch_size_among_indented_settings_is_no_place(tmp_path: Path) -> None:
+    settings = "Parameters:\n  epochs: 9\n  batch: 64\n  seq_len: 70\n  target_gc: 0.42"
+    lines = [f"Epoch {epoch}/9 | D_loss=0.5 | G_loss=0.75" for epoch in (1, 2, 3)]
+    log = log_of(tmp_path, settings, *lines, settings, *lines)
+    assert (log.epochs_only, log.restarts, {name for row in log.rows for name in row.values}) == (
+        True,
+        1,
+        {"d_loss", "g_loss"},
+    )
+
+
+def test_steps_and_a_word_are_enough_for_build_nanogpt(tmp_path: Path) -> None:
+    lines = [f"{at} val 9.{9 - at}000\n{at} hella 0.2500\n{at} train 9.{9 - at}50000" for at in (0, 1, 2)]
+    log = log_of(tmp_path, *lines)
+    assert [value for *_, value in of_phase(log, "train")] == [9.95, 9.85, 9.75]
+    assert [value for *_, value in of_phase(log, "val")] == [9.9, 9.8, 9.7]
+    with pytest.raises(UnknownLogError):
+        log_of(tmp_path, "1200 train 300", "1300 train 310", "1400 val 320")
+
+
+def test_transformer_xls_lines_of_tensorflow_count_steps(tmp_path: Path) -> None:
+    """absl prints each line again."""
+    said = "[{:6d}] | gnorm  0.5 lr  0.00025 | loss  2.5\n"
+    line = f"INFO:tensorflow:{said}I1212 15:10:27.44 128529 train.py:298] {said}"
+    log = log_of(tmp_path, "".join(line.format(step, step) for step in (5000, 10000)))
+    assert [row.step for row in log.rows] == [5000, 10000]
+
+
+def test_the_words_of_a_logger_before_its_level_are_no_prose(tmp_path: Path) -> None:
+    """GluonCV's lines have no loss by that name."""
+    line = "2031-01-02 03:04:05,678 - train_net.py[line:177] - INFO: [Epoch {}][Batch {}], CrossEntropy=1.5, SmoothL1=0.5, val_AP=0.25"
+    log = log_of(tmp_path, *(line.format(epoch, batch) for epoch in (0, 1) for batch in (0, 50)))
+    assert [row.values["SmoothL1"] for row in log.rows if row.phase == "train"] == [0.5] * 4

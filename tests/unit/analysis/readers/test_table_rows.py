@@ -179,6 +179,7 @@ TWO_STEPS = [("train", 1, 10, {"loss": 3.0}), ("train", 1, 20, {"loss": 2.0})]
         ",step,loss\n0,10,3.0\n1,20,2.0\n",  # of pandas, with its index
         "step;loss\n10;3,0\n20;2,0\n",
         "step\tloss\n10\t3.0\n20\t2.0\n",
+        "step,loss\n   10\t3.0\n   20\t2.0\n",
         '"Step","lucky-sun-1 - train/loss","lucky-sun-1 - train/loss__MIN","lucky-sun-1 - train/loss__MAX"\n'
         '"10","3.0","3.0","3.0"\n"20","2.0","1.9","2.1"\n',
         "_step,_runtime,_timestamp,train/loss\n10,5.5,1.7e9,3.0\n20,9.5,1.7e9,2.0\n",
@@ -381,3 +382,15 @@ def test_a_loss_that_rises_with_the_reward_is_no_warning(tmp_path):
     table = "".join(f"{100 * step},{step},{-1.5 + step / 50}\n" for step in range(1, 60))
     log = log_of(tmp_path, f"total/steps,rollout/ep_rew_mean,train/entropy_loss\n{table}")
     assert [one.message for one in analyze(log).findings if one.severity != "info"] == []
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("behind", [1, 2])
+def test_rows_of_another_node_that_lags_behind_are_no_restart(tmp_path, behind, drawn):
+    """Each node prints them, and the summary at the end."""
+    bar = " 50%|##  | {at}/20 [00:01<00:02,  2.00it/s]\n" if drawn else ""
+    one = [f"{bar.format(at=at)}{{'loss': {3 - at / 10}, 'epoch': {at / 5}}}\n" for at in range(1, 21)]
+    one.append("{'train_runtime': 9.0, 'train_loss': 2.0, 'epoch': 4.0}\n")
+    both = zip([*one, *[""] * behind], [*[""] * behind, *one], strict=True)
+    log = log_of(tmp_path, "".join(text for pair in both for text in pair))
+    assert (log.restarts, [row.step for row in log.rows]) == (0, [*range(1, 21)])

@@ -22,7 +22,6 @@ from trainrelay.analysis.naming import (
     earlier_layers,
     is_component,
     is_loss,
-    is_reward,
     layered,
     split,
     total_of,
@@ -140,11 +139,6 @@ class Case:
     def names(self) -> tuple[str, ...]:
         """Every training metric, in the order of first appearance."""
         return tuple(self.columns["train"])
-
-    @cached_property
-    def rewarded(self) -> bool:
-        """Whether a training metric is a reward."""
-        return any(map(is_reward, self.names))
 
     @cached_property
     def twins(self) -> frozenset[str]:

@@ -22,10 +22,10 @@ _TOTALS = ("loss", "total_loss", "train_loss", "training_loss", "loss_total")
 _LOSS = re.compile(r"loss(?!_?scal)", re.IGNORECASE)  # the scale of a loss scaler is none
 _ADVERSARIAL = re.compile(
     r"(.*[\W_])?(gen|disc|generator|discriminator|adv|adversarial|gan|critic|actor|policy|value[\W_]?loss|fm|loss_feat"
-    r"|[gd][\W_]?loss|loss[\W_]?(?:[gdv]|pi|q\d?))([\W_].*)?|(.*/)?[gd][\W_].*",
+    r"|(?:[gdv]|pi)[\W_]?loss|loss[\W_]?(?:[gdv]|pi|q\d?))([\W_].*)?|(.*/)?[gd][\W_].*",
     re.IGNORECASE,
 )
-_REWARD = re.compile(r"(?:[^.]*[\W_])?(?:rew(?:ard)?|returns?)(?:_mean)?", re.IGNORECASE)
+_REWARD = re.compile(r"(?i)(?:[^.]*(?:[\W_]|(?-i:[a-z](?=R))))?(?:rew(?:ards?)?|ret(?:urns?)?)(?:[_/]mean)?")
 OVERALL_SCORES = ("NDS", "mAP", "mIoU")
 _NAME = re.compile(
     r"(?P<base>(?:(?P<group>[^.]*)\.(?:(?<!\d\.)|(?!\d)))?"  # pck@0.1 is a number, and has no group

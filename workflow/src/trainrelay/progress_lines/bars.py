@@ -108,23 +108,31 @@ def drawn(line: str) -> Drawn:
 
 class UnnamedBars:
     """Counts epochs where nothing names them: a bar that begins again, having reached its end, is of the next
-    one. One of another length, then, is of an evaluation."""
+    one. One of another length, then, is of an evaluation. Of ranks that do not keep step the first counts."""
 
     def __init__(self) -> None:
         self.epoch = 1
-        self._done = self._total = 0
+        self._done = self._total = self._reached = 0
+        self._evaluation = 0  # the length of its bar
+        self._ranks = False  # a bar went back by less than an eighth: another rank's
 
     def said(self, bar: Drawn, said: Mapping[str, object]) -> Mapping[str, object]:
         """Names and values, as of a plain line."""
-        (done, total), ended = bar.at, 0 < self._done == self._total
+        (done, total), ended = bar.at, 0 < self._reached == self._total
         if not total or not (said or total == self._total):
             return said
-        if ended and total != self._total:
+        if total != self._total and (ended or total == self._evaluation):
+            self._evaluation = total
             shown = {name: said[name] for name in said if name not in ("iter", "iters")}
-            return {f"val_{n}": value for n, value in shown.items()} if done == total else {}
-        if 2 * done < self._done or total != self._total:
-            self.epoch = self.epoch + 1 if ended else 1
-        self._done, self._total = done, total
+            return {f"val_{n}": value for n, value in shown.items()} if ended and done == total else {}
+        behind = self._done - done
+        lags = total == self._total and 0 < 8 * behind < total
+        self._ranks |= lags
+        if self._ranks and total == self._total and -2 * behind > total:
+            return {}  # of a rank that is still in the epoch before
+        if (2 * done < self._reached and not lags) or total != self._total:
+            self.epoch, self._reached = self.epoch + 1 if ended else 1, 0
+        self._done, self._total, self._reached = done, total, max(done, self._reached)
         return said
 
 

@@ -22,7 +22,8 @@ from trainrelay.progress_lines.trainer_rows import TrainerRows
 _SIGN = re.compile(
     r"(?:epoch|loss|step|ite|batch|update|acc|dice|psnr|ssim|avg, |m(?:ap|iou)|\bnds| \* )"
     r"\D{0,25}?(?:\d|nan|inf)"
-    r"|(?:epoch|class|step|iter(?:ation)?)\s\s|^\d{1,9} (?:train|val) \d|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
+    r"|(?:epoch|class|step|iter(?:ation)?)\s\s|^\d{1,9} (?:train|val) (?:\d|nan|inf)"
+    r"|/(?:(?<=\d/)|(?<=\d\s/))\s{0,9}\d"
 )
 _SAMPLE = re.compile(r"\b[Ss]ample: \d{1,9},")
 _BEGIN = 400  # characters

@@ -204,10 +204,11 @@ class RowReader(LineReader):
     def _said(self, line: str) -> Mapping[str, object]:
         if (found := row_object(line)) is None:
             names = column_names(line)
+            own = self._separator if self._separator in line else _separator(line)  # names may have another
             counts = not _COUNTS.isdisjoint(map(column, names))
             if (counts or set(names) >= HISTORY) and all(as_number(name) is None for name in names):
                 self._names, self._separator = names, _separator(line)
-            elif len(cells := _cells(line, self._separator)) == len(self._names):
+            elif len(cells := _cells(line, own)) == len(self._names):
                 found = dict(zip(self._names, cells, strict=True))
         there = ((name, value) for name, value in _of_phase(found or {}).items() if value != "")
         counted = sorted(there, key=lambda pair: pair[0] != "_step")  # W&B counts its own rows

@@ -26,9 +26,10 @@ _SAME = {
 }
 _EVALUATION = re.compile(
     r"(?i)^(?:vali?|valid|validation|dev|test|eval|metrics)[ _/.-]|[ _/.-](?:val|valid|validation|test|eval)$"
+    r"|^(?:val|valid|dev|test|eval)(?=loss|acc|roc|f1)"
     r"|^(?=(?:bbox|segm|keypoints|box_proposals)/A[PR])"  # Detectron2's
 )
-_TRAINING = re.compile(r"(?i)^train(?:ing)?[ _/.-]|[ _/.-]train(?:ing)?$")
+_TRAINING = re.compile(r"(?i)^(?:train(?:ing)?[ _/.-]|tr(?:ain|_)?(?=loss|acc|roc|f1))|[ _/.-]train(?:ing)?$")
 
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:

@@ -34,7 +34,7 @@ EPOCH = re.compile(
     r"|(?P<before>\d{1,9})(?:epoch(?=\W)|-epoch(?= [(\[]\d))"
     r"|train(?:ing)?: (?P<bare>\d{1,9})(?= {0,9}\[)|(?:(?<=train )|(?<=test ))(?P<row>\d{1,9})(?=, loss)"
     r"|iteration\W{1,3}(?P<outer>\d{1,9})(?=,? step\W{1,3}\d{1,9}/\d)"
-    r"|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
+    r"|^\[(?P<scale>\d{1,9}) :(?=\s{1,9}\d{1,9}\] loss)|^(?P<tune>\d{1,9})(?=\|\d{1,9}\|loss))",  # torchtune
     re.IGNORECASE,
 )
 _ITER = re.compile(
@@ -44,17 +44,18 @@ _ITER = re.compile(
     re.IGNORECASE,
 )
 FRACTION = re.compile(r"(?<![\w./:-])(\d{1,9})\s?/\s{0,9}(\d{1,9}|Unknown)(?![\w./])")
-# `490 | loss 5.75`, and no line of code; `writer.py:4] [490] loss=5.75`; `loss: 5.75  [  64/900]`, and bars
+# `490 | loss 5.75`, no line of code; `f.py:4] [490] loss=5.75`; `[ 490] | gnorm`; `loss: 5  [ 4/9]`, bars
 _FIRST = re.compile(
-    r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)"
+    r"\s{0,40}(\d{1,9})\s?(?:[|:]\s(?!\s)|\[(?=\w{1,20} loss: ))"
+    r"|.{1,200}?\] \[(\d{1,9})\] (?=[\w/]{1,60}=)|(?:.{0,200}[:\]] ?)?\[ {0,9}(\d{1,9})\] \| (?=gnorm|loss)"
 )
 _BEHIND = re.compile(rf"(?:\[ {{0,9}}|{DRAWN} )(\d{{1,9}})/ {{0,9}}(\d{{1,9}})(?:\]\s*\Z| \[)")
 _BEFORE = re.compile(r"/ {0,9}\d{1,9}[\])]\W{0,9}\0")  # `[3/90] batch 20/500`
-_SECOND = re.compile(r"\]\[(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
+_SECOND = re.compile(r"(?:\]\[|\s{1,9})(\d{1,9})\](?!\[)")  # `Epoch: [3][50]`
 # A number (and its mean), and a name of up to three words at the end of what is before. Without a sign
 # between them only what is known to be a metric.
 _VALUE = re.compile(
-    rf"(?P<sign>\s?[:=]\s{{0,20}}(?:tensor)?[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){NUMBERED}"
+    rf"(?P<sign>\s?[:=]\s{{0,20}}(?:tensor|\w{{0,6}}[Aa]rray|np\.float\d\d)?[\[(]{{0,2}})?(?(sign)|\s{{1,20}}){NUMBERED}"
     rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
 _NAME = re.compile(r"(?<![A-Za-z_/])[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
@@ -115,7 +116,7 @@ def parts_of(line: str) -> Parts:
     elif fractions:
         place["iter"], place["iters"] = fractions[0][0], fractions[0][1].replace("Unknown", "")
     elif not epoch and (first := _FIRST.match(rest)):
-        place["iter"] = first[1] or first[2]
+        place["iter"] = first[first.lastindex or 0]
     elif (behind := _BEHIND.search(rest)) and (epoch or behind[0][0] == "["):
         place["iter"], place["iters"] = behind.groups()
     place = {name: value.replace(",", "") for name, value in place.items()}

@@ -11,7 +11,7 @@ from trainrelay.progress_lines.names import EVALUATED, NUMBER, is_known, is_of_p
 from trainrelay.progress_lines.places import Parts, parts_of
 
 _DARKNET = re.compile(rf"^\s*(\d{{1,9}}): [^ ]{{1,20}}, ({NUMBER}) avg(?: loss)?, ([\d.]{{1,20}}) rate,.*")
-_NANOGPT = re.compile(r"^(\d{1,9}) (train|val) (?=\d{1,9}\.\d{1,20}$)")
+_BARE = re.compile(r"^(\d{1,9}) (train|val) (\d{1,9}\.\d{1,20}|nan|inf)\s*$")  # build-nanogpt
 _IS = re.compile(r"(?i)(loss|acc|accuracy)(?: so far)? is(?= )")
 _UNQUOTED = str.maketrans("{}", "  ", "\"'")
 _REACHED = re.compile(r"\bmax_epochs=(\d{1,9})` reached")  # Lightning
@@ -38,7 +38,7 @@ _BEFORE_PLACE = re.compile(
     rf"|completed|starting|the|{EVALUATED})|)"
 )
 _WORD = re.compile(r"[A-Za-z]{2}")
-_PROSE = 8  # pairs of letters before the numbers of a line that has no loss
+_PROSE = 8  # pairs of letters before the numbers of a line that has no loss, behind its logger's own words
 _NOTHING = re.compile(r"(?i)(?:.*\b(?:INFO|DEBUG)\b)?\W*+(?:(?:train|val|test)\w{0,9}(?: \w{1,20})?)?\W*+")
 _MEAN = re.compile(
     r"(?i)(?:.*\bINFO\b|\[[^\]]{0,80}\])?\W*+(?:mean|avg|average|epoch)[ _](?:\w{1,9}[ _])?loss\b"
@@ -53,7 +53,7 @@ class PlainLines:
     """Follows plain lines."""
 
     def __init__(self) -> None:
-        self._whole = ""  # iterations of an epoch, where a line names both
+        self._whole: str | None = None  # iterations of an epoch; "" below a line that only names it
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
         self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
@@ -72,9 +72,9 @@ class PlainLines:
         if lightning := _of_lightning(line) if iters is None else {}:
             return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
-        line = _NANOGPT.sub(r"iter \1 \2_loss: ", line) if line[:1].isdigit() else line
+        line = _BARE.sub(r"iter \1 \2_loss: \3", line) if line[:1].isdigit() else line
         line = _IS.sub(r"\1:", line) if " is " in line else line
-        found = parts_of(line.translate(_UNQUOTED) if '"' in line else line)
+        found = parts_of(line.translate(_UNQUOTED) if '"' in line or "': " in line else line)
         alone = len(found.pairs) == 1 and not found.place and iters is None
         summed = self._named and not found.place and iters is None and _SUMMED.match(line)
         if summed or (self._named and alone and _MEAN.match(found.line)):
@@ -93,12 +93,15 @@ class PlainLines:
         begun = set() if of_other else EPOCHS & found.place.keys()
         self.summed &= not begun
         self._named = ("val" if _EVALUATES.search(found.head) else "train") if begun else self._named
+        self._whole = "" if "epoch" in begun else self._whole
         return {name: found.place[name] for name in begun}
 
     def _numbers(self, found: Parts, newest: int | None, iters: int | None) -> Mapping[str, object]:
         place, pairs, head, has_loss = found.place, found.pairs, found.head, found.has_loss
         said: dict[str, object] = {**pairs}
-        evaluates = _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
+        # An evaluation's: the training's lines name their epoch, or are below its name, and another length.
+        other = self._whole and "epoch" not in place and place.get("iters") not in (None, "", self._whole)
+        evaluates = other or _EVALUATES.search(head) or all(map(_MEASURE.fullmatch, pairs))
         if evaluates:
             self._named = ""
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
@@ -113,17 +116,16 @@ class PlainLines:
         placed = evaluates or {"epoch", "iter"} <= place.keys() or ("iter" in place and "lr" in pairs)
         of_metric = any(is_known(name) or is_of_phase(name) for name in pairs.keys() - {"lr", "grad_norm"})
         placed = placed or ("epoch" in place and of_metric)
-        known = place and (has_loss or (placed and len(_WORD.findall(head)) < _PROSE))
+        prose = len(_WORD.findall(head.rpartition("INFO")[2])) >= _PROSE
+        known = place and (has_loss or (placed and not prose))
         of_it = newest is not None and (iters is None or any(map(is_of_phase, pairs)))
         score = evaluates and of_it and (has_loss or any(map(is_known, pairs)))
         if iters is not None and {"train_loss", "val_loss"} <= said.keys() and "lr" not in said:
             del said["train_loss"]  # of an evaluation (nanoGPT)
-        # An evaluation's: the training's lines name their epoch, and another length.
-        other = self._whole and "epoch" not in place and place.get("iters") not in (None, "", self._whole)
-        here = (known or score or _is_of_phase(found)) and not (other or _is_of_another(head))
-        if here and "epoch" in place and not evaluates:
+        here = (known or score or _is_of_phase(found)) and not _is_of_another(head)
+        if here and not evaluates and ("epoch" in place or self._whole == ""):
             self._whole = place.get("iters") or self._whole
-            self.summed = "iter" not in place and has_loss
+            self.summed = "iter" not in place and has_loss and "epoch" in place
         return {**said, **place} if here else {}
 
 
@@ -142,8 +144,9 @@ def _counts(found: Parts) -> bool:
 
 
 def _above(found: Parts, newest: Mapping[str, str] | Literal[False]) -> Mapping[str, str]:
-    """The place to which numbers of the next lines may belong."""
-    alone = not found.pairs and bool(found.place.get("iters") or found.head.strip() == "\0")
+    """The place to which numbers of the next lines may belong; `  batch: 64` is one of a list of settings."""
+    bare = found.head.strip() == "\0" and not _BELOW.match(found.line)
+    alone = not found.pairs and bool(found.place.get("iters") or bare)
     before, _, behind = found.head.rpartition("\0")
     if not _counts(found):
         return {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from statistics import median
 
 from trainrelay.analysis.case import Case, Column, Family
 from trainrelay.analysis.checks.causes import as_one, one_per_cause
-from trainrelay.analysis.checks.validation_metric import measured
+from trainrelay.analysis.checks.validation_metric import by_rewards, measured
 from trainrelay.analysis.knowledge.model import slow
 from trainrelay.analysis.numbers import (
     JITTERS,
@@ -62,7 +63,7 @@ def _course(case: Case, family: Family) -> Finding:
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
     fine = _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
-    judged = family.meaning.direction == "down" and family.meaning.loss and not case.rewarded
+    judged = family.meaning.direction == "down" and family.meaning.loss and not by_rewards(case)
     if not judged or not start or len(family.values) < case.points_to_judge:  # 0.0: switched on later
         return fine
     at, best = lowest(family.values)
@@ -127,15 +128,17 @@ def lost_terms(case: Case) -> Iterator[Finding]:
 
 
 def _lost(case: Case, name: str, column: Column) -> Iterator[Finding]:
-    """The first zero after values that no rounding explains."""
-    values = column.values
+    """The first zero that neither rounding explains nor, of an unknown model, a batch without a target."""
+    values, total, lasting = column.values, name == case.total, 1 if case.knowledge.name else LASTING
+    least = [*accumulate((value if value > 0 else math.inf for value in values), min)]
     last = next((at for at in reversed(range(len(values))) if values[at]), -1)  # that is not zero
     for at in [at for at, value in enumerate(values) if value == 0.0 and at >= 3] if 0.0 in values else []:
         level = median(values[max(0, at - 10) : at])
-        for_good = name == case.total and len(values) - at >= LASTING and at > last
-        if not min(level, *values[at - 3 : at]) > (PRINTED if for_good else NOTICEABLE):
+        for_good = total and len(values) - at >= LASTING and at > last
+        lost = total or (least[at] > NOTICEABLE and values[at : at + lasting] == [0.0] * lasting)
+        if not (lost and min(level, *values[at - 3 : at]) > (PRINTED if for_good else NOTICEABLE)):
             continue
-        zeros, stays = values[at:].count(0.0), name == case.total and not any(values[-LASTING:])
+        zeros, stays = values[at:].count(0.0), total and not any(values[-LASTING:])
         yield Finding(
             "lost-term",
             "critical" if stays else "warning",

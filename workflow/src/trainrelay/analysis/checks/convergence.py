@@ -15,7 +15,8 @@ from statistics import median
 
 from trainrelay.analysis.case import Case, kept
 from trainrelay.analysis.checks.finiteness import negative
-from trainrelay.analysis.checks.validation_metric import learns
+from trainrelay.analysis.checks.validation_metric import by_rewards, learns
+from trainrelay.analysis.naming import is_reward
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
@@ -108,11 +109,11 @@ class Levels:
 
 @kept
 def levels(case: Case) -> Levels | None:
-    """None if the total loss has fewer than two finite values, or need not fall."""
-    if case.total is None or case.rewarded:
+    """None if the total loss has fewer than two finite values, or need not fall, unless it blows up."""
+    if case.total is None:
         return None
     values, few = _judged(case, case.total)
-    if len(values) < 2:
+    if len(values) < 2 or (by_rewards(case) and not _exploded(values, SPIKE_BLOWN)):
         return None
     noise = median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1]))
     body = values[math.ceil(FIRST_POINTS * len(values)) :]
@@ -140,9 +141,9 @@ def levels(case: Case) -> Levels | None:
     )
 
 
-def _exploded(values: list[float]) -> bool:
+def _exploded(values: list[float], times: float = EXPLODED) -> bool:
     before, last = values[:-EXPLODED_POINTS], values[-EXPLODED_POINTS:]
-    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), noticeable(values))
+    return len(before) > 1 and min(last) > max(times * abs(median(before)), noticeable(values))
 
 
 def _where(case: Case, points: int, at: int) -> str | None:
@@ -192,13 +193,14 @@ def _judged(case: Case, total: str) -> tuple[list[float], int]:
 
 
 def divergence(case: Case) -> Iterator[Finding]:
-    """Critical: neither continue from here nor promote this."""
+    """Critical, unless rewards fell as well: what is asked may have become harder."""
     found = levels(case)
     if found is None or not found.diverged:
         return
+    critical = found.exploded or not any(map(is_reward, case.names))
     yield Finding(
         "divergence",
-        "critical",
+        "critical" if critical else "warning",
         f"The total loss exploded: {text(found.first)} at first, {text(found.last)} at the end."
         if found.exploded
         else f"The total loss diverged: from {text(found.start)} over {text(found.best)} at best"
@@ -207,7 +209,7 @@ def divergence(case: Case) -> Iterator[Finding]:
         where=found.rose,
         evidence=_evidence(found),
         advice="Go back to a checkpoint from before the rise and lower the learning rate.",
-        blocking=True,
+        blocking=critical,
     )
 
 
@@ -219,7 +221,7 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"No total loss is known{there}: its course was not judged."
         advice = "Log it as `loss`, or name it in a knowledge file (docs/judgement.md)."
         yield Finding("convergence", "info", message, None, None, {"enough": False}, advice)
-    elif case.total and case.rewarded:
+    elif case.total and found is None and by_rewards(case):
         message = "Training is by rewards, so that its loss need not fall: its course was not judged."
         yield Finding("convergence", "info", message, case.total, None, {"enough": False})
     if found is None or found.diverged:

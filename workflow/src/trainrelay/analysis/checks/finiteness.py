@@ -78,6 +78,8 @@ def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, cri
     row, value = bad[0]
     more = f" and at {len(bad) - 1} later logged places" if len(bad) > 1 else ""
     severity, why = _norm(case, bad, phase) if name == NORM else ("critical" if critical else "warning", "")
+    if name != NORM and not is_loss(name) and name not in case.losses and _is_natural(case, name, phase):
+        severity, why = "info", ": it is no loss, and those are finite"
     return Finding(
         "non-finite",
         severity,
@@ -88,6 +90,13 @@ def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, cri
         advice="" if severity == "info" else ADVICE,
         blocking=severity == "critical",
     )
+
+
+def _is_natural(case: Case, name: str, phase: Phase) -> bool:
+    """Whether a metric is a number in the end, or never was one, while the losses are: of no episode, say."""
+    column = case.column(name, phase)
+    ends = [value for loss in case.losses for value in case.column(loss, phase).values[-1:]]
+    return (math.isfinite(column.values[-1]) or not column.finite) and finite(ends) == ends != []
 
 
 @one_per_cause

@@ -11,14 +11,19 @@ from statistics import median
 
 from trainrelay.analysis.case import Case, Means, kept
 from trainrelay.analysis.knowledge.model import matching
-from trainrelay.analysis.naming import earlier_layers, is_loss, overall_score
+from trainrelay.analysis.naming import earlier_layers, is_loss, is_reward, overall_score
 from trainrelay.analysis.numbers import (
     FALL,
+    JITTERS,
     LATER_EVALUATIONS,
     MANY_EVALUATIONS,
+    best_level,
     clearly_worse,
+    head_level,
     reduction,
+    tail_level,
     text,
+    wobble,
 )
 from trainrelay.records import Finding, Severity
 from trainrelay.text import count
@@ -31,15 +36,17 @@ STEADILY = 0.9  # or of whose pairs so many rise, where they are few
 LEFT = 2 / 3  # of what is wrong at first: a score near its top that loses more moves
 LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
 EVALUATIONS = 3  # with fewer, equal ones may be chance
+LOST = 0.75  # of what a reward gained
 HALF = 0.5  # of the training: before, a score may still be 0
 # Overall scores by their usual names, with a threshold or not; those of single classes are left alone.
+_KIND = r"((bbox|segm|test|val|mean|avg|average|overall|top\d)_)?[ma]?"
 _UP = re.compile(
-    r"(bbox_|segm_|test_|val_|top\d_)?[ma]?(pck|map|ap|ar|acc|accuracy|iou|recall|nds|mota)"
-    r"([@ ._]*[\d.]+(:[\d.]+)?)?( ?\([a-z]\))?",
+    rf"{_KIND}(pck|map|ap|ar|acc|accuracy|iou|recall|nds|mota|dice|dsc|f1|auc|auroc|top(?=\d))"
+    r"([@ ._]*[\d.]+(:[\d.]+)?)?(_(mean|avg|score|coef\w{0,7}))?( ?\([a-z]\))?",
     re.IGNORECASE,
 )
 # Not of one size or threshold, which may have no objects.
-_OVERALL = re.compile(r"((bbox|segm|test|val|top1)_)?[ma]?(ap|iou|acc|accuracy|pck|nds)1?", re.IGNORECASE)
+_OVERALL = re.compile(rf"{_KIND}(ap|iou|acc|accuracy|pck|nds|dice|dsc|f1)1?", re.IGNORECASE)
 # The cardinality error has no gradient: it counts, and wobbles.
 _DOWN = re.compile(r"(?!cardinality)(\w+_)?error", re.IGNORECASE)
 
@@ -127,6 +134,20 @@ def learns(case: Case, pattern: str = ".*") -> bool:
     """Whether a score for which up is better rose clearly above its first value."""
     scores = (one for one in _courses(case) if one.sign > 0 and matching(pattern, one.name))
     return any(one.points[one.best][1] > (1 + LEARNED) * max(0.0, one.points[0][1]) for one in scores)
+
+
+@kept
+def by_rewards(case: Case) -> bool:
+    """Whether a reward is trained for that did not lose most of what it had gained: no loss has to fall."""
+    return any(is_reward(name) and not _lost(case.column(name).finite) for name in case.names)
+
+
+def _lost(rewards: list[float]) -> bool:
+    worse = [-reward for reward in rewards]
+    if len(worse) < MANY_EVALUATIONS:
+        return False
+    start, best, now = head_level(worse), best_level(worse), tail_level(worse)
+    return now - best > max(LOST * (start - best), JITTERS * wobble(worse))
 
 
 def direction(case: Case, name: str) -> int | None:

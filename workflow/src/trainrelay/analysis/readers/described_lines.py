@@ -28,6 +28,7 @@ from trainrelay.progress_lines.names import LOSS
 from trainrelay.records import Marker, Phase
 
 _PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
+_OF_RANKS = 4  # iterations that a rank may lag however few there were
 _Place = tuple[int, int, int]  # epoch as printed, number of the phase, iteration
 
 
@@ -39,6 +40,7 @@ class _Start:
     said: list[tuple[_Place, Event]] = field(default_factory=list)  # after which row
     last: _Place = (-1, 0, -1)
     at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
+    first: tuple[int, int] = (-1, 0)  # those of the first one
     highest: int = 0  # of the iterations
     iters: int | None = None
     by_iteration: bool = False
@@ -51,7 +53,9 @@ class _Start:
         if alone and begun == seen.epoch and 0 < done < (seen.iteration or 0):
             amid = self.rows.pop((begun, 2, 0), None)  # what was evaluated, while its epoch continues
             self.rows |= {(begun, 2, done): amid} if amid else {}
-        self.at = max(self.at, (seen.epoch, seen.iteration or 0)) if seen.values else self.at
+        if seen.values:
+            at = seen.epoch, seen.iteration or 0
+            self.first, self.at = at if self.at[0] < 0 else self.first, max(self.at, at)
         self.highest = max(self.highest, self.at[1])
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
         of_part = seen.by_iteration or seen.evaluates == "amid"
@@ -78,13 +82,16 @@ class _Start:
 
     def far_back(self, seen: LineSeen) -> bool:
         """Whether a line can only be of a later start: without an error a rank may lag by an eighth."""
+        place = seen.epoch, seen.iteration or 0
+        failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
+        if failed and self.at[0] >= 0 and place <= self.first:
+            return True
         if seen.iteration is None or seen.epoch < self.at[0] - 1:  # no rank is two epochs behind
             return seen.epoch < self.at[0]
         lag = self.at[1] - seen.iteration if seen.epoch == self.at[0] else self.highest
-        failed = self.said and self.said[-1][0] == self.last and isinstance(self.said[-1][1], Marker)
         length = 0 if self.by_iteration or failed else self.iters or 0
-        far = 2 * seen.iteration < self.highest and max(self.highest, length) < 8 * lag
-        return far and (seen.epoch, seen.iteration) < self.at
+        near = max(self.highest, length) >= 8 * lag or (lag <= _OF_RANKS and not failed)
+        return 2 * seen.iteration < self.highest and place < self.at and not near
 
     def count_iterations(self) -> None:
         """Where those of an epoch continue those before, up to a total, the epochs count nothing."""

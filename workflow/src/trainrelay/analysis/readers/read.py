@@ -149,7 +149,7 @@ _GZIP = b"\x1f\x8b"
 _LIST = re.compile(r"\s*\[\s*\{")
 _NULS = re.compile("\0+")
 _TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\0\a\b\t\n\v\f\r\x1b"})
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # as PowerShell writes what is sent to a file
 _TAR = slice(257, 262)  # where its files are text, only this tells an archive from a log
 
 
@@ -165,10 +165,13 @@ def check(path: Path) -> None:
         raise LogError(
             f"{path} cannot be read ({getattr(error, 'strerror', 0) or error}); {how()}"
         ) from error
-    if head.startswith(_UTF_16):
-        raise LogError(f"{path} is text in UTF-16: run `iconv -f UTF-16 -t UTF-8 LOG > NEW` and give NEW")
-    if b"\0" in head and _is_binary(head):
+    if b"\0" in head and not head.startswith(_UTF_16) and _is_binary(head):
         raise LogError(f"{path} is a binary file, not a log; {how()}")
+
+
+def _encoding(path: Path) -> str:
+    with _opened(path) as file:
+        return "utf-16" if file.read(2) in _UTF_16 else "utf-8-sig"
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -240,7 +243,7 @@ def _lines(path: Path, wait: Callable[[bool], object] | None) -> Iterator[str]:
     # Of a `.gz` that was cut or damaged, what comes before that.
     with (
         suppress(EOFError, gzip.BadGzipFile, zlib.error),
-        io.TextIOWrapper(_opened(path), encoding="utf-8-sig", errors="replace") as file,
+        io.TextIOWrapper(_opened(path), encoding=_encoding(path), errors="replace") as file,
     ):
         held = ""
         while (line := held + file.readline(LINE_LIMIT)) or wait:

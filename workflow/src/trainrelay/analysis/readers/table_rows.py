@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
@@ -29,6 +29,7 @@ from trainrelay.progress_lines.names import trained_and_evaluated
 from trainrelay.progress_lines.trainer_rows import BAR, CLOCKS, SUMMARY
 
 Numbers = Mapping[str, float]
+_Said = dict[str, float] | Event
 
 _HISTORY = re.compile(r'\{\s*"[^"]{1,200}":\s*\[')
 _METRIC = re.compile(r"loss|acc|reward|_rew_|return|perplexity|error|mAP|iou|f1|score|^value$", re.IGNORECASE)
@@ -36,6 +37,7 @@ _COLUMN = re.compile(r"[A-Za-z_](?:[\w./@()%-]|:(?=\d))*(?: [\w./@()%-]+){0,3}")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
 _MOST = 10**12  # iterations; more, or no number, are a mistake
 _COUNTS = {"epoch", "epochs", "iter", "iters", "percentage"}
+_COPIES = 8  # rows by which a process may lag behind another
 
 
 class TableRows(Format):
@@ -57,7 +59,7 @@ class TableRows(Format):
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells what its iterations count."""
         reader, errors = RowReader(), Tracebacks()
-        rows, said = list[dict[str, float]](), list[dict[str, float] | Event]()
+        said = list[_Said]()
         bars, length, most = dict[int, int](), 0, 0  # of each length the newest; the newest one's; training's
         for line in chain.from_iterable(map(_epochs, lines)):
             if bar := BAR.match(line):
@@ -67,10 +69,11 @@ class TableRows(Format):
                 if _is_of_training(numbers):
                     most = length  # an evaluation's bar comes before its own numbers
                 at = bars.get(most, 0)
-                rows.append({"iter": at, "iters": most, **numbers} if at else numbers)
-                said.append(rows[-1])
+                said.append({"iter": at, "iters": most, **numbers} if at else numbers)
             else:
                 said += errors.line(line.rstrip())
+        said = [*_without_copies(said)]
+        rows = [one for one in said if isinstance(one, dict)]
         counts = [row.get("iter") for row in rows if _is_of_training(row)]
         # Nothing counts them: there is no bar, or they came later than it, in bulk.
         if any(row.get("epoch", 0) % 1 for row in rows) and (
@@ -122,6 +125,26 @@ def _epochs(line: str) -> Iterator[str]:
         return
     for number, row in enumerate(zip(*columns, strict=True), 1):
         yield json.dumps({**dict(zip(found or (), row, strict=True)), "epoch": number})
+
+
+def _without_copies(said: Iterable[_Said]) -> Iterator[_Said]:
+    """Without those of nodes that lag behind, which print the same numbers. Where others follow from there, a
+    start went back, or where an error came before."""
+    before, late = deque[Numbers](maxlen=_COPIES), list[_Said]()
+    for one in said:
+        if not isinstance(one, dict):
+            before.clear()
+        else:
+            bare = {name: value for name, value in one.items() if name not in ("iter", "iters")}
+            newest: Numbers = before[-1] if before else {}
+            back = SUMMARY in newest or bare.get("epoch", 0) < newest.get("epoch", 0)
+            if back and bare in before:
+                late.append(one)
+                continue
+            late = late if back else []
+            before.append(bare)
+        yield from (*late, one)
+        late = []
 
 
 def _is_of_training(row: Numbers) -> bool:
