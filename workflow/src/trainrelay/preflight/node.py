@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Mapping
+from itertools import takewhile
 
 _MOST_OPEN = 64  # files of a supervisor, with room to spare
 _DEADLINE_S = 30.0  # without persistence mode nvidia-smi first loads the driver
@@ -34,12 +35,8 @@ def visible_gpus(named: str | None, listed: int | None) -> int | None:
         return listed
     words = [word.strip() for word in named.split(",")]
     # CUDA stops at the first name that is none.
-    count = next((place for place, word in enumerate(words) if not _names_a_gpu(word)), len(words))
-    return count if listed is None else min(count, listed)
-
-
-def _names_a_gpu(word: str) -> bool:
-    return word.isdigit() or word.startswith(("GPU-", "MIG-"))
+    named_first = list(takewhile(lambda word: word.isdigit() or word.startswith(("GPU-", "MIG-")), words))
+    return len(named_first) if listed is None else min(len(named_first), listed)
 
 
 def _listed_gpus() -> int | None:

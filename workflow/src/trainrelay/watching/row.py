@@ -109,11 +109,6 @@ class StageRow:
         return asdict(self) | rounded
 
 
-def unreadable_row(run: str, stage: str, problem: str) -> StageRow:
-    """The row of a stage whose files are damaged."""
-    return StageRow(run, stage, "unreadable", printable(problem))
-
-
 def with_queued_job(row: StageRow, job_id: str, reason: str) -> StageRow:
     """A stage that nobody trains now, whose job waits."""
     if row.state not in _WAITS:
