@@ -1,7 +1,5 @@
 """Rows as columns of text that fit a width (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
