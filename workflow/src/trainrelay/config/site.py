@@ -40,6 +40,7 @@ class Controller(Model):
     """Its Slurm partition; null: the trainings' one."""
     qos: NonEmpty | None = None
     """Its quality of service; null: the trainings' one."""
+    # Slurm warns up to two minutes before the limit, and the job needs time to start again.
     time_min: int | None = Field(default=None, ge=5, le=10**9)
     """Minutes after which it restarts, under its job id; null: a day, or the partition's limit."""
     mem_gb: float | None = Field(default=None, gt=0, le=1e9)
