@@ -115,6 +115,13 @@ def imported(path: Path) -> set[str]:
     return {name.removeprefix("trainrelay.") for name in found if name.startswith("trainrelay.")}
 
 
+@functools.cache
+def calls(path: Path) -> list[tuple[ast.Call, str]]:
+    """Each call of a file, and what it calls."""
+    found = (node for node in ast.walk(parse(path)) if isinstance(node, ast.Call))
+    return [(node, ast.unparse(node.func)) for node in found]
+
+
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     return (
         node for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -308,9 +315,8 @@ def test_all_that_is_printed_goes_through_what_makes_it_printable() -> None:
     printing = {
         path.relative_to(LIBRARY).as_posix()
         for path in modules()
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.Call)
-        and re.search(r"^print$|std(out|err)\.write$|console\.print$", ast.unparse(node.func))
+        for _, called in calls(path)
+        if re.search(r"^print$|std(out|err)\.write$|console\.print$", called)
     }
     assert printing - FOR_THE_TRAINER == PRINTERS
 
@@ -318,10 +324,7 @@ def test_all_that_is_printed_goes_through_what_makes_it_printable() -> None:
 def test_a_sentence_that_ends_a_snakefile_is_printable() -> None:
     """The library leaves by `sys.exit` there; Snakemake prints what a rule's params and messages hold."""
     leaving = [
-        ast.unparse(node)
-        for path in modules()
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit"
+        ast.unparse(node) for path in modules() for node, called in calls(path) if called == "sys.exit"
     ]
     sentences = [call for call in leaving if "'" in call]
     assert sentences
@@ -350,10 +353,9 @@ def test_no_child_process_is_started_through_a_shell() -> None:
         *sorted((ROOT / "plugin/src").rglob("*.py")),
         *sorted((ROOT / "workflow/demo").rglob("*.py")),
     ]:
-        for node in ast.walk(parse(path)):
-            if isinstance(node, ast.Call):
-                assert ast.unparse(node.func) not in shells, f"{path}:{node.lineno}"
-                assert not any(key.arg == "shell" for key in node.keywords), f"{path}:{node.lineno}"
+        for node, called in calls(path):
+            assert called not in shells, f"{path}:{node.lineno}"
+            assert not any(key.arg == "shell" for key in node.keywords), f"{path}:{node.lineno}"
 
 
 PLUGIN = ROOT / "plugin/src/snakemake_executor_plugin_submitit"
