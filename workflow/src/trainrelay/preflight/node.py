@@ -1,12 +1,14 @@
 """What a start looks at on the node itself; a refusal only where the trainer could not run."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
 from collections.abc import Mapping
 from itertools import takewhile
 
+_NAME = re.compile(r"\d+|(GPU|MIG)-.*")  # of a GPU
 _MOST_OPEN = 64  # files of a supervisor, with room to spare
 _DEADLINE_S = 30.0  # without persistence mode nvidia-smi first loads the driver
 
@@ -31,10 +33,9 @@ def visible_gpus(named: str | None, listed: int | None) -> int | None:
     """
     if named is None:
         return listed
-    words = [word.strip() for word in named.split(",")]
     # CUDA stops at the first name that is none.
-    named_first = list(takewhile(lambda word: word.isdigit() or word.startswith(("GPU-", "MIG-")), words))
-    return len(named_first) if listed is None else min(len(named_first), listed)
+    names = list(takewhile(_NAME.fullmatch, map(str.strip, named.split(","))))
+    return len(names) if listed is None else min(len(names), listed)
 
 
 def _listed_gpus() -> int | None:

@@ -52,11 +52,11 @@ def fitting_columns(rows: Sequence[StageRow], width_chars: int | None) -> list[C
         columns.pop(title, None)
         width = sum(column.width for column in columns.values()) + GAP_CHARS * (len(columns) - 1)
         too_wide, spark = width - width_chars, columns.get("last losses")
-        if too_wide > 0 and spark and (keep := spark.width - too_wide) >= len(spark.title):
-            too_wide, cells = 0, tuple(_last(row.last_losses, keep) for row in rows)
-            columns["last losses"] = Column("last losses", cells)
         if too_wide <= 0:
             return list(columns.values())
+        if spark and (keep := spark.width - too_wide) >= len(spark.title):
+            cells = tuple(_last(row.last_losses, keep) for row in rows)
+            return list({**columns, spark.title: Column(spark.title, cells)}.values())
     return [_cut(columns["stage"], width_chars - columns["state"].width - GAP_CHARS), columns["state"]]
 
 
