@@ -115,7 +115,6 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb = _add(verbs, "watch", watches)
     verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help=_RUNS)
     verb.add_argument("--json", action="store_true", help="one JSON object, once")
-    verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between updates")
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = _add(verbs, "stop", stops, module="stage")
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
