@@ -115,6 +115,13 @@ def imported(path: Path) -> set[str]:
     return {name.removeprefix("trainrelay.") for name in found if name.startswith("trainrelay.")}
 
 
+@functools.cache
+def calls(path: Path) -> list[tuple[ast.Call, str]]:
+    """Each call of a file, and what it calls."""
+    found = (node for node in ast.walk(parse(path)) if isinstance(node, ast.Call))
+    return [(node, ast.unparse(node.func)) for node in found]
+
+
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     return (
         node for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -248,9 +255,9 @@ def defined(module: str) -> Iterator[str]:
         yield from (name for name in names if name and not name.startswith("_"))
 
 
-def loaded_by(module: str) -> set[str]:
-    """The top-level modules that are loaded after importing one, in an interpreter of its own."""
-    code = f"import {module}, sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+def loaded_by(modules: str) -> set[str]:
+    """The top-level modules that are loaded after importing some, in an interpreter of its own."""
+    code = f"import {modules}, sys; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
@@ -284,21 +291,11 @@ def imported_by_the_rules() -> set[str]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "module", ["trainrelay.config", "trainrelay.training.state", "trainrelay.training.signature"]
-)
-def test_what_plans_a_run_is_light(module: str) -> None:
-    """Config, state and signature load nothing heavy."""
-    assert not loaded_by(module) & HEAVY
-
-
-@pytest.mark.process
 def test_what_the_rules_import_is_light() -> None:
     """Each job parses the Snakefile again: what it imports loads nothing heavy."""
     modules_used = imported_by_the_rules()
     assert modules_used, "the rules import nothing of trainrelay?"
-    loaded = {module: loaded_by(module) & HEAVY for module in modules_used}
-    assert not any(loaded.values()), loaded
+    assert not loaded_by(", ".join(modules_used)) & HEAVY
 
 
 @pytest.mark.process
@@ -318,9 +315,8 @@ def test_all_that_is_printed_goes_through_what_makes_it_printable() -> None:
     printing = {
         path.relative_to(LIBRARY).as_posix()
         for path in modules()
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.Call)
-        and re.search(r"^print$|std(out|err)\.write$|console\.print$", ast.unparse(node.func))
+        for _, called in calls(path)
+        if re.search(r"^print$|std(out|err)\.write$|console\.print$", called)
     }
     assert printing - FOR_THE_TRAINER == PRINTERS
 
@@ -328,10 +324,7 @@ def test_all_that_is_printed_goes_through_what_makes_it_printable() -> None:
 def test_a_sentence_that_ends_a_snakefile_is_printable() -> None:
     """The library leaves by `sys.exit` there; Snakemake prints what a rule's params and messages hold."""
     leaving = [
-        ast.unparse(node)
-        for path in modules()
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit"
+        ast.unparse(node) for path in modules() for node, called in calls(path) if called == "sys.exit"
     ]
     sentences = [call for call in leaving if "'" in call]
     assert sentences
@@ -360,10 +353,9 @@ def test_no_child_process_is_started_through_a_shell() -> None:
         *sorted((ROOT / "plugin/src").rglob("*.py")),
         *sorted((ROOT / "workflow/demo").rglob("*.py")),
     ]:
-        for node in ast.walk(parse(path)):
-            if isinstance(node, ast.Call):
-                assert ast.unparse(node.func) not in shells, f"{path}:{node.lineno}"
-                assert not any(key.arg == "shell" for key in node.keywords), f"{path}:{node.lineno}"
+        for node, called in calls(path):
+            assert called not in shells, f"{path}:{node.lineno}"
+            assert not any(key.arg == "shell" for key in node.keywords), f"{path}:{node.lineno}"
 
 
 PLUGIN = ROOT / "plugin/src/snakemake_executor_plugin_submitit"

@@ -120,9 +120,9 @@ def test_a_job_that_nobody_knows_is_gone_and_no_success() -> None:
     """Not at once, and not for ever."""
     patient = int(GONE_S / 15)
     assert last(*held("", "", times=patient)).kind == "running"
-    assert last(*held("", "", times=patient + 2)).kind == "gone"
-    assert last(*held("", times=patient + 2)).kind == "gone", "a cluster without accounting"
-    assert last(*held("", "RUNNING", times=patient + 2)).kind == "gone", "accounting that never noticed"
+    assert last(*held("", "", times=patient + 2)).kind == "failed"
+    assert last(*held("", times=patient + 2)).kind == "failed", "a cluster without accounting"
+    assert last(*held("", "RUNNING", times=patient + 2)).kind == "failed", "accounting that never noticed"
 
 
 def test_absence_counts_in_answers_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,15 @@ def test_a_planted_defect_is_still_python(defect: Defect) -> None:
         ast.parse((REPOSITORY / defect.file).read_text().replace(defect.old, defect.new))
 
 
+@functools.cache
+def statements(path: str) -> list[ast.stmt]:
+    return ast.parse((REPOSITORY / path).read_text()).body
+
+
 @each_defect
 def test_the_named_test_exists(defect: Defect) -> None:
     path, *names = defect.test.split("::")
-    body = ast.parse((REPOSITORY / path).read_text()).body
+    body = statements(path)
     for name in names:
         body = next((node.body for node in body if getattr(node, "name", None) == name), [])
     assert body, f"{defect.test} does not exist"

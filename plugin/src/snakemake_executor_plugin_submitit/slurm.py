@@ -1,7 +1,5 @@
 """Slurm's commands, asked in fixed formats, and what they answer."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re
@@ -148,11 +146,6 @@ def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -
     if given := sorted(ids):
         with suppress(RefusedError):
             ask(["scancel", "--quiet", *options, *given], deadline_s=deadline_s)
-
-
-def put_comment(job_id: str, comment: str) -> None:
-    """RefusedError, UnreachableError."""
-    ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
 
 def setting(name: str, deadline_s: float = _DEADLINE_S) -> str:

@@ -1,7 +1,5 @@
 """A job's status: what its result file says, and from all that was seen of it to a verdict."""
 
-from __future__ import annotations
-
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +24,7 @@ RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
 _WEIGHTS = (_ENDED_WELL, _INTERRUPTED, _ENDED_BADLY, _CANCELLED)
 
 ResultEnd = Literal["done", "failed", "cancelled", "interrupted"]
-Kind = Literal["running", "success", "failed", "interrupted", "gone"]
+Kind = Literal["running", "success", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class JobVerdict:
-    """`interrupted`: run it again; `gone`: nobody can say how it ended. The reason is for the user."""
+    """`interrupted`: run it again. The reason is for the user."""
 
     kind: Kind
     reason: str
@@ -116,7 +114,7 @@ def _by_state(memory: Memory, seen: Sighting) -> JobVerdict:
         return _RUNNING
     if not state:
         said = f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
-        return JobVerdict("gone", said)
+        return JobVerdict("failed", said)
     if state in _INTERRUPTED:
         return JobVerdict("interrupted", f"Slurm ended it: {state}")
     if state in _CANCELLED:

@@ -19,8 +19,10 @@ from trainrelay.analysis import Knowledge, learn
 from trainrelay.analysis.knowledge import best_for
 from trainrelay.cli import main
 from trainrelay.config import load_config
+from trainrelay.operations import check
 from trainrelay.operations.analyze import analyze_stage
 from trainrelay.operations.report import write_reports
+from trainrelay.preflight.check_result import ok
 from trainrelay.preflight.knowledge import use_knowledge
 from trainrelay.training.context import StageContext
 from trainrelay.training.launch_id import LAUNCH_VARIABLE, OF_CONTROLLER
@@ -122,7 +124,8 @@ def test_a_mistake_in_it_is_refused_with_its_place(typed, capsys, own, said, ver
 
 
 @pytest.mark.process
-def test_check_tells_of_a_mistake_in_it(typed, capsys):
+def test_check_tells_of_a_mistake_in_it(typed, capsys, monkeypatch):
+    monkeypatch.setattr(check, "interpreter_check", lambda *_: ok("imports torch"))
     assert typed("check", own="metrics: 3") == 2
     assert "fix   own.yaml: metrics: got 3" in capsys.readouterr().out
 

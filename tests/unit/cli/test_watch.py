@@ -69,13 +69,6 @@ def test_an_unknown_stage_is_refused_with_the_names_there_are(typed: Typed) -> N
     )
 
 
-@pytest.mark.parametrize("pace", ["0", "-1", "nan", "60"])
-def test_a_pace_at_which_nothing_can_be_seen_is_refused(typed: Typed, pace: str) -> None:
-    code, _, err = typed("--every-s", pace)
-    assert code == 2
-    assert "use a number of seconds from 0.2 to 10" in err
-
-
 @pytest.mark.parametrize("width", [40, 80, 140])
 def test_on_a_terminal_no_line_is_wider_than_it_and_no_text_commands_it(width: int) -> None:
     rows = [

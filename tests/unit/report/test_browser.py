@@ -171,9 +171,9 @@ def test_a_run_past_the_colours_is_drawn_once_its_name_is_clicked(browser: Brows
     assert browser.console == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ["failed", "archived", "log-alone", "overview", "twelve-runs"])
 def test_axe_finds_no_violation(browser: Browser, name: str) -> None:
-    """Contrast, which takes most of its time, is measured above."""
+    """Every part of a page is on one of these. Contrast, which takes most of its time, is measured above."""
     found = importlib.util.find_spec("axe_core_python")
     if found is None or found.origin is None:
         pytest.skip("axe-core-python is not installed (make setup)")

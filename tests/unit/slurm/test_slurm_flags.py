@@ -83,7 +83,7 @@ resources = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(resources, sites, st.integers(1, 128), st.integers(1, 20))
 def test_what_the_plan_shows_is_what_is_submitted(asked: Resources, site: Site, cpus: int, legs: int) -> None:
     assert not site.refused_options()

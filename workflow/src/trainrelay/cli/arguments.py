@@ -1,7 +1,5 @@
 """Verbs and their options; each verb's module is imported when it is called."""
 
-from __future__ import annotations
-
 import argparse
 from importlib import import_module
 from pathlib import Path
@@ -83,10 +81,6 @@ def _add_for_stage(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentPar
 
 def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentParser:
     verb = _add(verbs, name, about, module="submit")
-    limit = "time limit of that job in minutes; it requeues itself then"
-    verb.add_argument("--time-min", type=int, metavar="MIN", help=limit)
-    verb.add_argument("--partition", metavar="NAME", help="a partition for CPU jobs")
-    verb.add_argument("--mem-gb", type=float, metavar="GB", help="memory of that job")
     verb.add_argument("snakemake", nargs="*", metavar="-- SNAKEMAKE_ARG", help="default: --profile slurm")
     return verb
 
@@ -114,12 +108,13 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help=_RUNS)
     submits = "run the workflow from a small Slurm job, for login nodes that end long processes"
     verb = _add_controller(verbs, "submit", submits)
-    verb.epilog = "It requeues itself at its time limit. Defaults are in the section controller of site.yaml."
+    verb.epilog = (
+        "It requeues itself at its time limit. The section controller of site.yaml is what it asks for."
+    )
     watches = "live view of all stages, from any machine that shares their folder; Ctrl-C ends it"
     verb = _add(verbs, "watch", watches)
     verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help=_RUNS)
     verb.add_argument("--json", action="store_true", help="one JSON object, once")
-    verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between updates")
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = _add(verbs, "stop", stops, module="stage")
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")

@@ -1,7 +1,5 @@
 """`trainrelay check`."""
 
-from __future__ import annotations
-
 import argparse
 from datetime import datetime
 

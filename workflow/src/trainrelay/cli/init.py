@@ -1,7 +1,5 @@
 """`trainrelay init`."""
 
-from __future__ import annotations
-
 import argparse
 
 from trainrelay.operations.init import PROFILES, init

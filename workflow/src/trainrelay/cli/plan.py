@@ -1,7 +1,5 @@
 """`trainrelay plan`."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import shlex

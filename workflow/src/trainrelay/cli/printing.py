@@ -1,7 +1,5 @@
 """What verbs print: JSON, or Markdown that is rendered on a terminal."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """`trainrelay schema`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`trainrelay submit`, and `trainrelay control`, which its job runs."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys
@@ -49,15 +47,13 @@ def control(arguments: argparse.Namespace) -> None:
 
 
 def job_of(arguments: argparse.Namespace, after: str | None = None) -> ControllerJob:
-    """The job to submit, to start once job `after` has ended; UserError for what makes no sense."""
-    how = {name: getattr(arguments, name) for name in ("time_min", "partition", "mem_gb")}
-    given = [f"--{name.replace('_', '-')}={value}" for name, value in how.items() if value is not None]
+    """The job to submit, to start once job `after` has ended."""
     # What is submitted now, also for the runs after a requeue.
     config = configured(arguments)
-    command = ["control", "--configfile", str(save_snapshot(config)), *given, "--", *arguments.snakemake]
+    command = ["control", "--configfile", str(save_snapshot(config)), "--", *arguments.snakemake]
     site, name = save_snapshot(load_site(), "site"), shlex.quote(str(typed(arguments.configfile)))
     first = f"export {SITE_VARIABLE}={site} {TYPED_VARIABLE}={name}"
-    return controller_job(config, command, first, after, **how)
+    return controller_job(config, command, first, after)
 
 
 def snakemake_arguments(arguments: argparse.Namespace) -> list[str]:

@@ -1,7 +1,5 @@
 """Where things are: every path that trainrelay reads or writes, from the config alone (pure)."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Words for what is wrong with a configuration: path, what was got, what is allowed, did you mean."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,16 +15,11 @@ _WANTED = {
     "string_type": "text (in quotes)",
     "string_too_short": "text that is not empty",
     "string_unicode": "printable text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
+    **dict.fromkeys(("int_type", "int_from_float"), "a whole number"),
     "float_type": "a number",
     "bool_type": "true or false",
-    "mapping_type": "a mapping (key: value lines)",
-    "dict_type": "a mapping (key: value lines)",
-    "model_type": "a mapping (key: value lines)",
-    "model_attributes_type": "a mapping (key: value lines)",
-    "tuple_type": "a list",
-    "list_type": "a list",
+    **dict.fromkeys(("mapping_type", "dict_type", "model_type"), "a mapping (key: value lines)"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
 }
 _NAME = "letters, digits, '_' and '-', starting with a letter or digit, at most 64"
 _PATTERNS = {

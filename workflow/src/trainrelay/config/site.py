@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from snakemake_executor_plugin_submitit.errors import RequestError
 from snakemake_executor_plugin_submitit.extra import options, refused
-from snakemake_executor_plugin_submitit.resources import LEAST_DELAY_S, SIGNAL_DELAY_S
+from snakemake_executor_plugin_submitit.resources import LEAST_DELAY_S, SIGNAL_DELAY_S, GpuDialect
 from trainrelay.config.file import load_as
 from trainrelay.config.models import Model, NonEmpty
 from trainrelay.errors import ConfigError
@@ -40,6 +39,7 @@ class Controller(Model):
     """Its Slurm partition; null: the trainings' one."""
     qos: NonEmpty | None = None
     """Its quality of service; null: the trainings' one."""
+    # Slurm warns up to two minutes before the limit, and the job needs time to start again.
     time_min: int | None = Field(default=None, ge=5, le=10**9)
     """Minutes after which it restarts, under its job id; null: a day, or the partition's limit."""
     mem_gb: float | None = Field(default=None, gt=0, le=1e9)
@@ -61,7 +61,7 @@ class Site(Model):
     """Whom Slurm writes to."""
     mail_type: NonEmpty = "FAIL"
     """What for: END, FAIL, TIME_LIMIT_80, ... (only with mail_user)."""
-    gpu_dialect: Literal["gres", "gpus-per-node", "gres-constraint"] = "gres"
+    gpu_dialect: GpuDialect = "gres"
     """How GPUs are asked for: gres (--gres=gpu:a40:8), gpus-per-node (--gpus-per-node=a40:8) or
     gres-constraint (--gres=gpu:8 --constraint=a40)."""
     sbatch: tuple[NonEmpty, ...] = Field(default=(), strict=False)

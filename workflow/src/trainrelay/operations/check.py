@@ -1,7 +1,5 @@
 """`trainrelay check`: what would keep a training from starting, asked before anything is submitted."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -158,7 +156,7 @@ def _slurm_checks(
             yield from ((planned.at.name, one) for one in [*found, request_check(planned.sbatch, now)])
     said = ((run, chain_limit(asked, known, limits)) for run, asked in chains.items())
     yield from ((run, note(f"with --profile slurm-chain: {what}")) for run, what in said if what)
-    job = controller_job(config, (), "", None, time_min=None, partition=None, mem_gb=None)
+    job = controller_job(config)
     own = request_check(sbatch_options(job)[:-1], now)
     # Not all who train submit it.
     yield "trainrelay submit", own if own.kind == "ok" else note(own.what)

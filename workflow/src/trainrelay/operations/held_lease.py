@@ -1,7 +1,5 @@
 """The lease of a stage, held while a verb writes to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

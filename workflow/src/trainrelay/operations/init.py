@@ -1,7 +1,5 @@
 """`trainrelay init`: what a folder needs so that `snakemake` and `trainrelay` work there, as in a clone."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`trainrelay report`: what is known of a run as one HTML page, and of all runs as another."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time
@@ -21,7 +19,7 @@ from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage, leave_out_wrong_knowledge
 from trainrelay.records import Analysis, Overview, Progress, RunReport, StageReport, Training
 from trainrelay.report import overview_html, run_html
-from trainrelay.system.files import content, make_folder, read_once, reading, write_bytes
+from trainrelay.system.files import content, last_bytes, make_folder, read_once, reading, write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
@@ -172,10 +170,8 @@ def _links(facts: state.Facts) -> dict[str, str]:
 
 def _last_lines(facts: state.Facts) -> tuple[str, ...]:
     """The end of the newest log."""
-    with suppress(UserError, OSError), reading(attempt_log(facts.paths.folder, facts.attempts[-1])) as log:
-        log.seek(max(log.seek(0, os.SEEK_END) - _MOST_BYTES, 0))
-        return tuple(log.read(_MOST_BYTES).decode(errors="replace").splitlines()[-_MOST_LINES:])
-    return ()
+    end = last_bytes(attempt_log(facts.paths.folder, facts.attempts[-1]), _MOST_BYTES)
+    return tuple(end.decode(errors="replace").splitlines()[-_MOST_LINES:])
 
 
 def _analysis(facts: state.Facts) -> Analysis | None:

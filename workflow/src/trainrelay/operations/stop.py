@@ -1,7 +1,5 @@
 """`trainrelay stop`: a running training ends resumably, whichever machine it runs on."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 
@@ -31,13 +29,11 @@ _REACTS_WITHIN_S = 90.0  # the grace of its trainer, and as much again to look a
 
 def stop_stage(at: StageContext, reacts_within_s: float = _REACTS_WITHIN_S) -> None:
     """End what trains a stage, wherever it is, and print its state then."""
-    stop = _Stop(at, reacts_within_s)
-    if stop.stopped():
-        answer(_state_after(stop.facts()))
-    else:
-        facts = stop.facts()
-        judged = state.judge(facts)
-        answer(f"nothing to stop: {stop.name} is {judged.kind}: {judged.reason}")
+    stopped = _Stop(at, reacts_within_s).stopped()
+    facts = state.read(at)
+    judged = state.judge(facts)
+    nothing = f"nothing to stop: {at.name} is {judged.kind}: {judged.reason}"
+    answer(_state_after(facts, judged) if stopped else nothing)
 
 
 class _Stop:
@@ -49,10 +45,6 @@ class _Stop:
         self._observer = Observer(self._supervision)
         self._told = read_events(self._supervision)[-1:]
         self._sign_s = self._said_s = time.monotonic()
-
-    def facts(self) -> state.Facts:
-        """The stage as it is on disk now."""
-        return state.read(self._at)
 
     def stopped(self) -> bool:
         """Whether something was stopped; False where nothing ran."""
@@ -125,7 +117,7 @@ class _Stop:
 
         UserError where a supervisor that holds no lease, or one of another host, may be at work.
         """
-        facts = self.facts()
+        facts = state.read(self._at)
         if not left_running(facts.paths.folder, facts.attempts):
             if not facts.alive:
                 return False
@@ -153,9 +145,9 @@ def _first_new(events: list[StageEvent], told: list[StageEvent]) -> int:
     return next((place + 1 for place in reversed(range(len(events))) if [events[place]] == told), 0)
 
 
-def _state_after(facts: state.Facts) -> str:
+def _state_after(facts: state.Facts, judged: state.State) -> str:
     """The state of a stage after the stop, and what to run to resume."""
-    judged, name = state.judge(facts), facts.name
+    name = facts.name
     if judged.kind == "complete":
         return f"{name} was complete before it was to stop: {judged.reason}"
     if judged.kind not in ("resumable", "fresh"):

@@ -1,7 +1,5 @@
 """`trainrelay submit`: the Snakemake controller as a small job, for login nodes that end long processes."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +15,6 @@ from trainrelay.slurm.cluster import partitions
 from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 
-_LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
 _DAY_MIN = 1440  # any limit would do: at it the job requeues itself
 # Snakemake took 0.1 GB for the demo (measured); promote, analyze and report run beside it.
 _MEM_GB = 4.0
@@ -72,31 +69,19 @@ def submit(job: ControllerJob) -> str:
 
 
 def controller_job(
-    config: Config,
-    command: Sequence[str],
-    first: str,
-    after: str | None,
-    *,
-    time_min: int | None,
-    partition: str | None,
-    mem_gb: float | None,
+    config: Config, command: Sequence[str] = (), first: str = "", after: str | None = None
 ) -> ControllerJob:
-    """The job that runs `trainrelay` with `command`, once the shell line `first` has run, after another job.
-
-    What is None is set by site.yaml or by a default.
-    """
+    """The job that runs `trainrelay` with `command` behind the shell line `first`, after another job."""
     site = load_site()
     own = site.controller
-    partition = partition or own.partition or site.partition
-    if mem_gb is not None and not mem_gb > 0:
-        raise UserError(f"--mem-gb {mem_gb:g}: use a number of GB above 0")
+    partition = own.partition or site.partition
     return ControllerJob(
         workdir=str(Path.cwd()),
         python=sys.executable,
         log_folder=config.out,
         command=tuple(command),
-        time_min=_time_min(time_min if time_min is not None else own.time_min, partition),
-        mem_gb=mem_gb or own.mem_gb or _MEM_GB,
+        time_min=own.time_min or _longest_min(partition),
+        mem_gb=own.mem_gb or _MEM_GB,
         partition=partition,
         account=site.account,
         qos=own.qos or site.qos,
@@ -105,14 +90,8 @@ def controller_job(
     )
 
 
-def _time_min(wanted: int | None, partition: str | None) -> int:
-    """The time limit that is wanted; else a day, or the partition's own limit as far as we can see it."""
-    if wanted is not None:
-        if wanted < _LEAST_MIN:
-            raise UserError(
-                f"--time-min {wanted}: use at least {_LEAST_MIN}, the job needs time to start again"
-            )
-        return wanted
+def _longest_min(partition: str | None) -> int:
+    """A day, or the partition's own limit as far as we can see it."""
     try:
         known = partitions()
     except SlurmError:

@@ -1,11 +1,8 @@
 """Where folders are: on a file system that other nodes can see, with room for the checkpoints."""
 
-from __future__ import annotations
-
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -21,35 +18,27 @@ _GB = 1e9  # bytes, as disks are sold
 _LEAST = 2  # checkpoints: the newest and the one that is being written
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A mount point and the type of what is mounted there."""
-
-    point: str
-    type: str
-
-
-def mounts() -> list[Mount]:
-    """What is mounted, in the order of mounting; empty where that cannot be read."""
+def mounts() -> dict[str, str]:
+    """Types of what is mounted, by where; of two at one point the later one. Empty if that cannot be read."""
     try:
-        return [Mount(one.mountpoint, one.fstype) for one in psutil.disk_partitions(all=True)]
+        return {one.mountpoint: one.fstype for one in psutil.disk_partitions(all=True)}
     except OSError:
-        return []
+        return {}
 
 
-def mount_of(path: Path, known: Sequence[Mount]) -> Mount | None:
-    """The mount that an absolute, resolved path is on; of two at one point, the later one."""
-    over = [mount for mount in reversed(known) if path.is_relative_to(mount.point)]
-    return max(over, key=lambda mount: len(Path(mount.point).parts), default=None)
+def mount_of(path: Path, known: Iterable[str]) -> str | None:
+    """Of these mount points the one that an absolute, resolved path is on."""
+    over = (point for point in known if path.is_relative_to(point))
+    return max(over, key=lambda point: len(Path(point).parts), default=None)
 
 
-def folder_checks(folders: Mapping[str, Path], known: Sequence[Mount]) -> list[CheckResult]:
+def folder_checks(folders: Mapping[str, Path], known: Mapping[str, str]) -> list[CheckResult]:
     """Whether other nodes can see the folders, by what they are for; one line per mount."""
-    on: dict[Mount, dict[str, Path]] = {}
+    on: dict[str, dict[str, Path]] = {}
     for what, folder in folders.items():
-        if mount := mount_of(folder.resolve(), known):
-            on.setdefault(mount, {})[what] = folder.resolve()
-    return [_shared(mount, _listed(there)) for mount, there in on.items()]
+        if point := mount_of(folder.resolve(), known):
+            on.setdefault(point, {})[what] = folder.resolve()
+    return [_shared(point, known[point], _listed(there)) for point, there in on.items()]
 
 
 def _listed(folders: Mapping[str, Path]) -> str:
@@ -61,10 +50,10 @@ def _listed(folders: Mapping[str, Path]) -> str:
     return ", ".join(f"{what} {folder}" for folder, what in outer.items())
 
 
-def _shared(mount: Mount, whats: str) -> CheckResult:
-    if mount.type not in _LOCAL:
-        return ok(f"on a file system of type {mount.type} (mounted at {mount.point}): {whats}")
-    why = f"{whats}: on {mount.type} (mounted at {mount.point}), usually only on this machine"
+def _shared(point: str, kind: str, whats: str) -> CheckResult:
+    if kind not in _LOCAL:
+        return ok(f"on a file system of type {kind} (mounted at {point}): {whats}")
+    why = f"{whats}: on {kind} (mounted at {point}), usually only on this machine"
     return note(f"{why}; unless every node sees it, likely a mistake: move it to a shared file system")
 
 

@@ -1,13 +1,14 @@
 """What a start looks at on the node itself; a refusal only where the trainer could not run."""
 
-from __future__ import annotations
-
 import os
+import re
 import resource
 import shutil
 import subprocess
 from collections.abc import Mapping
+from itertools import takewhile
 
+_NAME = re.compile(r"\d+|(GPU|MIG)-.*")  # of a GPU
 _MOST_OPEN = 64  # files of a supervisor, with room to spare
 _DEADLINE_S = 30.0  # without persistence mode nvidia-smi first loads the driver
 
@@ -32,14 +33,9 @@ def visible_gpus(named: str | None, listed: int | None) -> int | None:
     """
     if named is None:
         return listed
-    words = [word.strip() for word in named.split(",")]
     # CUDA stops at the first name that is none.
-    count = next((place for place, word in enumerate(words) if not _names_a_gpu(word)), len(words))
-    return count if listed is None else min(count, listed)
-
-
-def _names_a_gpu(word: str) -> bool:
-    return word.isdigit() or word.startswith(("GPU-", "MIG-"))
+    names = list(takewhile(_NAME.fullmatch, map(str.strip, named.split(","))))
+    return len(names) if listed is None else min(len(names), listed)
 
 
 def _listed_gpus() -> int | None:

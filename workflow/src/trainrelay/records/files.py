@@ -2,8 +2,6 @@
 because a file may be truncated or hostile.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Literal
 

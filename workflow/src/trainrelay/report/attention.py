@@ -1,12 +1,10 @@
 """What a reader of the report must not overlook, and what the checks found in order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import STOPPED, AttemptRecord, Finding, RunReport, StageReport
-from trainrelay.report.card import STATE_TONES, Tone, accepted_reason, alarms, findings_of
+from trainrelay.report.card import STATE_TONES, Tone, accepted_reason, alarms
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
 from trainrelay.report.formatting import check_title, sentence, shown_evidence, utc
@@ -54,11 +52,6 @@ def needing_attention(report: RunReport) -> int:
 def followed(stage: StageReport) -> tuple[Notice, ...]:
     """Attempts that ended badly and were followed by another one."""
     return tuple(_ended_badly("idle", stage.attempts[:-1]))
-
-
-def info_findings(stage: StageReport) -> tuple[Finding, ...]:
-    """What was checked and found in order."""
-    return tuple(finding for finding in findings_of(stage) if finding.severity == "info")
 
 
 def acceptances(stage: StageReport) -> Iterator[Notice]:

@@ -1,7 +1,5 @@
 """One panel as an inline SVG, coloured by the page's style sheet; the page's script draws it again."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ _CHART = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" class="char
 _PATH = Markup('<path class="stroke-{}" fill="none" stroke-width="{}" d="{}"{}></path>')
 _DOT = Markup('<circle class="fill-s{}" cx="{:.1f}" cy="{:.1f}" r="2.25"></circle>')
 _TEXT = Markup('<text class="fill-muted" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>')
-_DASHED = Markup(' stroke-dasharray="{}"')
+_DASHED = Markup(' stroke-dasharray="6 3"')
 _MARK = Markup('<path class="mark-{}" d="{}"><title>{}</title></path>')
 
 
@@ -91,7 +89,7 @@ def draw(panel: Panel, iters_per_epoch: int | None, marks: Sequence[Mark] = ()) 
         *(_mark(mark, unit, across) for mark in marks),
         *_axes(across, up, "epoch" if iters_per_epoch else "iteration"),
         *(part for at, line in enumerate(shown, 1) for part in _curve(line, at, unit, across, up)),
-        *(_level(f"M{LEFT} {up.px(height):.1f}H{RIGHT}", "level", "6 3") for _, height in panel.levels),
+        *(_PATH.format("level", 1.2, f"M{LEFT} {up.px(y):.1f}H{RIGHT}", _DASHED) for _, y in panel.levels),
     ]
     title = f"{panel.title} over {'epochs' if iters_per_epoch else 'iterations'}"
     values = {
@@ -148,10 +146,6 @@ def _curve(line: Line, at: int, unit: int, across: Axis, up: Axis) -> Iterator[M
         yield from (_DOT.format(at, x, y) for x, y in dots)
     for x in (x for x, y in points if y is None):
         yield _PATH.format("bad", 1.8, f"M{x - 3:.1f} {BOTTOM - 10}l6 6m0 -6l-6 6", "")
-
-
-def _level(path: str, colour: str, dashes: str) -> Markup:
-    return _PATH.format(colour, 1.2, path, _DASHED.format(dashes))
 
 
 def tick(value: float) -> str:

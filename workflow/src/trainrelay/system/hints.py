@@ -1,7 +1,5 @@
 """What to run, spelled so that it works where it is read."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex
@@ -68,13 +66,9 @@ def _remembered(file: Path) -> str:
     return ""
 
 
-def _profile() -> str:
-    return os.environ.get(PROFILE_VARIABLE) or _remembered(_LAST_PROFILE)
-
-
 def with_configfile(text: str, configfile: Path | None) -> str:
     """The commands in a message name the profile in use and the config that the message is about."""
-    if profile := _profile():
+    if profile := os.environ.get(PROFILE_VARIABLE) or _remembered(_LAST_PROFILE):
         text = text.replace("--profile local", f"--profile {shlex.quote(profile)}")
     if configfile is None or configfile == DEFAULT_CONFIGFILE:
         return text

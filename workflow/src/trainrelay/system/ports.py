@@ -1,7 +1,5 @@
 """A free TCP port for the ranks' rendezvous."""
 
-from __future__ import annotations
-
 import secrets
 import socket
 

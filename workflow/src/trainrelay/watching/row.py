@@ -1,7 +1,5 @@
 """One stage in one line: what a view shows of it (pure)."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -107,11 +105,6 @@ class StageRow:
         times = ("silent_s", "eta_s", "last_event_ago_s")
         rounded = {key: round(seconds, 1) for key in times if (seconds := getattr(self, key))}
         return asdict(self) | rounded
-
-
-def unreadable_row(run: str, stage: str, problem: str) -> StageRow:
-    """The row of a stage whose files are damaged."""
-    return StageRow(run, stage, "unreadable", printable(problem))
 
 
 def with_queued_job(row: StageRow, job_id: str, reason: str) -> StageRow:

@@ -21,7 +21,7 @@ from trainrelay.training.attempts import attempt_log, left_running
 from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.context import StageContext
 from trainrelay.training.state import Facts
-from trainrelay.watching.row import LogSample, StageRow, StageStatus, stage_row, status_of, unreadable_row
+from trainrelay.watching.row import LogSample, StageRow, StageStatus, stage_row, status_of
 from trainrelay.watching.table import MOST_LOSSES
 
 _FIRST_READ_BYTES = 2_000_000  # the end of a log that is already there: more than 40 lines of any trainer
@@ -89,7 +89,7 @@ class StageWatch:
         try:
             return self._look()
         except UserError as error:
-            return unreadable_row(self.at.run, self.at.stage, str(error))
+            return StageRow(self.at.run, self.at.stage, "unreadable", printable(str(error)))
 
     def _look(self) -> StageRow:
         facts = state.read(self.at)

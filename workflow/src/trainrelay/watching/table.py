@@ -1,7 +1,5 @@
 """Rows as columns of text that fit a width (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -52,26 +50,14 @@ def fitting_columns(rows: Sequence[StageRow], width_chars: int | None) -> list[C
     columns["stage"] = _cut(columns["stage"], width_chars // 3)
     for title in ("", *_LEFT_OUT):
         columns.pop(title, None)
-        if (too_wide := _total(columns) - width_chars) <= _spare(columns):
-            return [_narrowed(column, too_wide, rows) for column in columns.values()]
+        width = sum(column.width for column in columns.values()) + GAP_CHARS * (len(columns) - 1)
+        too_wide, spark = width - width_chars, columns.get("last losses")
+        if too_wide <= 0:
+            return list(columns.values())
+        if spark and (keep := spark.width - too_wide) >= len(spark.title):
+            cells = tuple(_last(row.last_losses, keep) for row in rows)
+            return list({**columns, spark.title: Column(spark.title, cells)}.values())
     return [_cut(columns["stage"], width_chars - columns["state"].width - GAP_CHARS), columns["state"]]
-
-
-def _total(columns: dict[str, Column]) -> int:
-    return sum(column.width for column in columns.values()) + GAP_CHARS * (len(columns) - 1)
-
-
-def _spare(columns: dict[str, Column]) -> int:
-    """By how many characters the columns can be narrowed: the sparkline's, else none."""
-    spark = columns.get("last losses")
-    return max(0, spark.width - len(spark.title)) if spark else 0
-
-
-def _narrowed(column: Column, too_wide: int, rows: Sequence[StageRow]) -> Column:
-    if column.title != "last losses" or too_wide <= 0:
-        return column
-    keep = column.width - too_wide
-    return Column(column.title, tuple(_last(row.last_losses, keep) for row in rows), column.right)
 
 
 def _cut(names: Column, most_chars: int) -> Column:
