@@ -191,6 +191,19 @@ def test_a_job_is_known_again_without_its_comment(toy: Toy) -> None:
 
 
 @pytest.mark.long
+def test_a_comment_is_put_back_where_the_site_allows_that(toy: Toy) -> None:
+    """At the first look at the queue."""
+    toy.seconds = 12
+    with toy.rig.site_lua(SITE):
+        controller = toy.write().start()
+        job = toy.first_training()
+        ours = "snakemake-submitit/"
+        wait_for(lambda: ours in toy.rig.squeue(job, "Comment")[0]["Comment"], "our comment", 20)
+        assert controller.wait(timeout=120) == 0, toy.said()
+    once(toy)
+
+
+@pytest.mark.long
 def test_another_folder_at_the_same_path_takes_no_job_over(toy: Toy) -> None:
     """The working folder was moved away and made again: the job that lives is not ours, and it is named."""
     job = killed(toy)

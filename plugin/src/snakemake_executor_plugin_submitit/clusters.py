@@ -4,13 +4,15 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.errors import (
     RefusedError,
     RequestError,
+    SubmititError,
     UnreachableError,
 )
 from snakemake_executor_plugin_submitit.here import LocalCluster
@@ -35,6 +37,7 @@ class SlurmCluster:
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self._settings, self.interval_s = settings, float(settings.poll_interval_s)
+        self._comments: dict[str, str] = {}  # of jobs, by id, that were not read back yet
 
     def settle_s(self) -> float:
         """How long after a submission without an answer its job may appear. UnreachableError."""
@@ -50,6 +53,7 @@ class SlurmCluster:
         script.write_text(self.script(order), encoding="utf-8")
         job_id = self._asked(order, script)
         name_command(order.folder, job_id)
+        self._comments[job_id] = order.comment
         return job_id
 
     def script(self, order: Submission) -> str:
@@ -101,10 +105,19 @@ class SlurmCluster:
             rows = slurm.as_jobs(slurm.queue().values())
         except UnreachableError as error:
             return Snapshot(None, trouble=str(error))
+        self._put_back_comments(rows)
         try:
             return Snapshot(rows, slurm.accounting(set(job_ids) - rows.keys()))
         except UnreachableError:  # many clusters have no accounting at all
             return Snapshot(rows)
+
+    def _put_back_comments(self, rows: Mapping[str, slurm.QueueRow]) -> None:
+        """A site may have rewritten them; whether it allows this or not, a job is known without."""
+        for job_id in self._comments.keys() & rows.keys():
+            comment = self._comments.pop(job_id)
+            if rows[job_id].comment != comment:
+                with suppress(SubmititError):
+                    slurm.put_comment(job_id, comment)
 
     def stop(self, job_ids: Iterable[str]) -> None:
         """Waiting jobs are cancelled, running ones warned; UnreachableError. Their cancel files are written.

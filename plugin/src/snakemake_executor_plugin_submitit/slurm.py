@@ -148,6 +148,11 @@ def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -
             ask(["scancel", "--quiet", *options, *given], deadline_s=deadline_s)
 
 
+def put_comment(job_id: str, comment: str) -> None:
+    """RefusedError, UnreachableError."""
+    ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
+
+
 def setting(name: str, deadline_s: float = _DEADLINE_S) -> str:
     """A word of slurm.conf as slurmctld shows it; empty if it does not. RefusedError; UnreachableError."""
     shown = ask(["scontrol", "show", "config"], deadline_s=deadline_s)
