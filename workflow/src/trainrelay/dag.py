@@ -1,5 +1,7 @@
 """What the rules ask: thin views of config, signature, state and plan for Snakemake's lambdas."""
 
+from __future__ import annotations
+
 import gc
 import os
 import re

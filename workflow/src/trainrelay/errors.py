@@ -3,6 +3,8 @@
 Anything else that reaches the command line is a bug in trainrelay: traceback and exit 1.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 MOST_PROBLEMS = 20  # of one configuration; more would leave the screen

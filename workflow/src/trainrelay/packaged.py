@@ -1,5 +1,7 @@
 """The workflow's files that are not Python: in a clone's root, or in the installed package."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 _LIBRARY = Path(__file__).resolve().parent

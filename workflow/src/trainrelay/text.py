@@ -5,6 +5,8 @@ value is never shown, and found again in any other text that a trainer or a tool
 sparkline.
 """
 
+from __future__ import annotations
+
 import difflib
 import json
 import math
