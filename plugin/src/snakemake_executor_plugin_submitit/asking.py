@@ -1,5 +1,7 @@
 """The cluster, asked about all jobs at once: its last answer is kept, and the user hears of its silence."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,5 +1,7 @@
 """Where jobs run: each kind of cluster starts them, reports their states and ends them."""
 
+from __future__ import annotations
+
 import re
 import shlex
 import shutil

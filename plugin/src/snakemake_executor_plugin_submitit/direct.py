@@ -4,6 +4,8 @@ What that one would do there is done here. All else the controller's Snakemake d
 touches and protects the outputs, records the metadata, removes temporary files.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shlex

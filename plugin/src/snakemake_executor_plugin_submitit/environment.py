@@ -1,5 +1,7 @@
 """What Slurm's variables in an environment say, and environments without them (pure)."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

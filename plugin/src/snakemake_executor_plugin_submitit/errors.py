@@ -1,5 +1,7 @@
 """What can go wrong because of a user or a cluster, each with its sentence."""
 
+from __future__ import annotations
+
 
 class SubmititError(Exception):
     """The text is one sentence for the user."""

@@ -1,5 +1,7 @@
 """The executor: each Snakemake job becomes one job of the cluster, followed to its end."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os

@@ -1,5 +1,7 @@
 """slurm_extra: a user's own sbatch options."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Iterable, Mapping
 

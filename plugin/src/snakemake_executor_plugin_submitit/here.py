@@ -1,5 +1,7 @@
 """Jobs on this machine, as processes."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess

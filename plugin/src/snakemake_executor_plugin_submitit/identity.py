@@ -1,5 +1,7 @@
 """How a job is recognised: by its comment, or, if a site rewrote that, by where its output or script is."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re

@@ -1,5 +1,7 @@
 """From a job's resources, as Snakemake users write them, to sbatch's options."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,5 +1,7 @@
 """Slurm's commands, asked in fixed formats, and what they answer."""
 
+from __future__ import annotations
+
 import functools
 import os
 import re

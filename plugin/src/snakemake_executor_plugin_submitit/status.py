@@ -1,5 +1,7 @@
 """A job's status: what its result file says, and from all that was seen of it to a verdict."""
 
+from __future__ import annotations
+
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path

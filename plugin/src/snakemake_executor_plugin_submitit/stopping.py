@@ -1,5 +1,7 @@
 """Ctrl-C: each job saves and ends, and what does not within the time of grace is ended at once."""
 
+from __future__ import annotations
+
 import contextlib
 import time
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,7 @@
 """Each job is submitted once: one that an earlier controller, or a lost answer, left behind is followed."""
 
+from __future__ import annotations
+
 import threading
 import time
 from dataclasses import dataclass, replace

@@ -1,5 +1,7 @@
 """A job of Snakemake's and the cluster's job that does it."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

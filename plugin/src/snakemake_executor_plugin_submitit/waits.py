@@ -1,5 +1,7 @@
 """Why a job waits, by Slurm's names: what ends only when you do something, and what that is (pure)."""
 
+from __future__ import annotations
+
 import re
 
 _CHANGE = "change that, then run: scancel {job}, and the same command again"

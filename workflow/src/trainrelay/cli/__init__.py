@@ -4,6 +4,8 @@ Exit codes: 0 done, 2 something to fix, 3 diverged, 4 no progress, 5 a verdict t
 --fail-on names, 75 interrupted and resumable. A bug in trainrelay keeps its traceback and exits 1.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

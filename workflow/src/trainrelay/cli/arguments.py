@@ -1,5 +1,7 @@
 """Verbs and their options; each verb's module is imported when it is called."""
 
+from __future__ import annotations
+
 import argparse
 from importlib import import_module
 from pathlib import Path

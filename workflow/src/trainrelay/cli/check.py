@@ -1,5 +1,7 @@
 """`trainrelay check`."""
 
+from __future__ import annotations
+
 import argparse
 from datetime import datetime
 

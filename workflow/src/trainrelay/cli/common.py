@@ -1,5 +1,7 @@
 """What several verbs need: the config of the command line, and the stages it names."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
 

@@ -1,5 +1,7 @@
 """`trainrelay analyze --follow`: a line for each new row, and each finding when it comes and goes."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress

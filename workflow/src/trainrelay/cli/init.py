@@ -1,5 +1,7 @@
 """`trainrelay init`."""
 
+from __future__ import annotations
+
 import argparse
 
 from trainrelay.operations.init import PROFILES, init

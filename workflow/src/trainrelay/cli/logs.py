@@ -1,5 +1,7 @@
 """`trainrelay analyze` and `trainrelay explain`: logs judged, and what their numbers mean."""
 
+from __future__ import annotations
+
 import argparse
 import gc
 import shutil

@@ -1,5 +1,7 @@
 """`trainrelay plan`."""
 
+from __future__ import annotations
+
 import argparse
 import functools
 import shlex

@@ -1,5 +1,7 @@
 """What verbs print: JSON, or Markdown that is rendered on a terminal."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Mapping
 from typing import Any

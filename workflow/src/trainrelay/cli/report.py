@@ -1,5 +1,7 @@
 """`trainrelay report`, `overview` and `export`: the page of one run, that of all, and a run's numbers."""
 
+from __future__ import annotations
+
 import argparse
 import csv
 import sys

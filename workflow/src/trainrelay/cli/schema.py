@@ -1,5 +1,7 @@
 """`trainrelay schema`."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from collections.abc import Callable

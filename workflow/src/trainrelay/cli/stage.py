@@ -1,5 +1,7 @@
 """Verbs for one stage: `accept`, `doctor`, `probe`, `promote`, `restore`, `stop`, `train`."""
 
+from __future__ import annotations
+
 import argparse
 import socket
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """`trainrelay submit`, and `trainrelay control`, which its job runs."""
 
+from __future__ import annotations
+
 import argparse
 import shlex
 import sys

@@ -1,5 +1,7 @@
 """`trainrelay watch`: every stage, live on a terminal, once as plain text elsewhere, once as JSON."""
 
+from __future__ import annotations
+
 import argparse
 import io
 import os

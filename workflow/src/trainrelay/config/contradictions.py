@@ -1,5 +1,7 @@
 """What is wrong with a configuration although each of its values is right."""
 
+from __future__ import annotations
+
 import functools
 import os
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,7 @@
 """The configuration as a file: read strictly, and kept as a snapshot for the jobs of one workflow."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re

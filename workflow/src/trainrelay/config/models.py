@@ -1,5 +1,7 @@
 """config.yaml as frozen values: the keys, their types, defaults and meaning."""
 
+from __future__ import annotations
+
 import os
 import re
 import sys

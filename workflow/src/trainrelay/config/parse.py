@@ -1,5 +1,7 @@
 """The only way in: plain data -> Config, all problems at once."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import suppress

@@ -1,5 +1,7 @@
 """Where things are: every path that trainrelay reads or writes, from the config alone (pure)."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Words for what is wrong with a configuration: path, what was got, what is allowed, did you mean."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """The options of sbatch and the script of the controller's job, and how it is found again (pure)."""
 
+from __future__ import annotations
+
 import hashlib
 import shlex
 from collections.abc import Iterable

@@ -4,6 +4,8 @@ Snakemake does not say who holds its lock. So a controller notes its own lock fi
 start is removed only where it is the very lock of a controller job that is no more.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path

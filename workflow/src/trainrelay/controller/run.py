@@ -5,6 +5,8 @@ that is killed leaves them alone, and the next one finds them again. So at the t
 and the job requeued; only where the job is cancelled does Snakemake hear of it.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess

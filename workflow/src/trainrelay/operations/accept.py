@@ -1,5 +1,7 @@
 """`trainrelay accept`: an override, bound to one checkpoint or one change."""
 
+from __future__ import annotations
+
 import time
 from contextlib import suppress
 

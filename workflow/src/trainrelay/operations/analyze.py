@@ -1,5 +1,7 @@
 """`trainrelay analyze`: any logs to the terminal, or a stage's own into its folder."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise

@@ -1,6 +1,8 @@
 """What is promoted where the config asks for the best: the epoch or iteration that the logged validation
 names."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import replace
 from pathlib import Path

@@ -1,5 +1,7 @@
 """`trainrelay check`: what would keep a training from starting, asked before anything is submitted."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -3,6 +3,8 @@
 State is read as ever, but a damaged record counts as absent, and one that would be written as written.
 """
 
+from __future__ import annotations
+
 import difflib
 import glob
 import secrets

@@ -1,5 +1,7 @@
 """How a launch that did not complete its training is reported: a sentence and an exit code."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

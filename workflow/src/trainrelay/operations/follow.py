@@ -1,5 +1,7 @@
 """A start without its own GPUs that finds the stage being trained already: it follows."""
 
+from __future__ import annotations
+
 import contextlib
 import time
 

@@ -1,5 +1,7 @@
 """The lease of a stage, held while a verb writes to it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

@@ -1,5 +1,7 @@
 """`trainrelay init`: what a folder needs so that `snakemake` and `trainrelay` work there, as in a clone."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path

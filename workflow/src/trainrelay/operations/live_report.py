@@ -3,6 +3,8 @@
 By a separate process, at idle priority and within bounds: no log, however large, harms a training.
 """
 
+from __future__ import annotations
+
 import os
 import resource
 import subprocess

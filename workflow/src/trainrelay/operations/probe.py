@@ -1,5 +1,7 @@
 """`trainrelay probe`: every rung of a stage's ladder, tried on this machine."""
 
+from __future__ import annotations
+
 import os
 import socket
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """`trainrelay promote`: judge the training, verify its checkpoint, promote it."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """`trainrelay report`: what is known of a run as one HTML page, and of all runs as another."""
 
+from __future__ import annotations
+
 import os
 import platform
 import time

@@ -1,5 +1,7 @@
 """`trainrelay restore`: an archived training comes back, its stage's folder and its work dir together."""
 
+from __future__ import annotations
+
 from trainrelay import supervise
 from trainrelay.errors import Refusal, UserError
 from trainrelay.operations.held_lease import held_lease

@@ -1,5 +1,7 @@
 """`trainrelay stop`: a running training ends resumably, whichever machine it runs on."""
 
+from __future__ import annotations
+
 import time
 from contextlib import suppress
 

@@ -1,5 +1,7 @@
 """`trainrelay submit`: the Snakemake controller as a small job, for login nodes that end long processes."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Sequence

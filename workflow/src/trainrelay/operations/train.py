@@ -1,5 +1,7 @@
 """`trainrelay train`: one stage, from whatever state it is in, to train.json."""
 
+from __future__ import annotations
+
 import os
 import secrets
 from collections.abc import Callable

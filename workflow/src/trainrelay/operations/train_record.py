@@ -1,5 +1,7 @@
 """train.json: the small declared output of a training; the same bytes each time it is written."""
 
+from __future__ import annotations
+
 from trainrelay.errors import Refusal, UserError
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.system.files import sha256_of, write_json

@@ -1,5 +1,7 @@
 """What one check found."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,5 +1,7 @@
 """Slurm's part: whether it answers, and whether its partition has what a stage asks for."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Where folders are: on a file system that other nodes can see, with room for the checkpoints."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """Whether the trainer's Python has what the trainer imports, in versions that work together."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

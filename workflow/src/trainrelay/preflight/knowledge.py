@@ -1,5 +1,7 @@
 """Your own files that say what metrics mean: named in the config, and learned before anything is judged."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 

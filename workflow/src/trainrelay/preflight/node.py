@@ -1,5 +1,7 @@
 """What a start looks at on the node itself; a refusal only where the trainer could not run."""
 
+from __future__ import annotations
+
 import os
 import re
 import resource

@@ -1,5 +1,7 @@
 """What a trainer's description of its lines understands of a log that you have."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

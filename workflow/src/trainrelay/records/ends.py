@@ -1,5 +1,7 @@
 """The one table of ends: what follows each, and what you read where no retry helps."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -2,6 +2,8 @@
 because a file may be truncated or hostile.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Annotated, Literal
 

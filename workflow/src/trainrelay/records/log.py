@@ -1,5 +1,7 @@
 """The log table: what every log format is read into."""
 
+from __future__ import annotations
+
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field

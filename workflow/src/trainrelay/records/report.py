@@ -1,5 +1,7 @@
 """What the analysis concludes and the report shows."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal

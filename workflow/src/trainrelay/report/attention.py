@@ -1,5 +1,7 @@
 """What a reader of the report must not overlook, and what the checks found in order."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """A stage at a glance: its state and its verdict; and the headlines of a run and of all runs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from typing import Literal
 

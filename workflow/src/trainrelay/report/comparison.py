@@ -1,5 +1,7 @@
 """Several trainings: as a table of Markdown with sparklines, and for the page overlaid, with what differs."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

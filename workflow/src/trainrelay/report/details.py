@@ -1,5 +1,7 @@
 """The tables of a stage: metrics, attempts and where its numbers come from; records in, rows out."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain

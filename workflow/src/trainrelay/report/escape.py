@@ -1,5 +1,7 @@
 """Outside text inside Markdown: shown as it is, never obeyed."""
 
+from __future__ import annotations
+
 import re
 
 from trainrelay.report.formatting import clean

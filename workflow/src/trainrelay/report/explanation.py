@@ -1,5 +1,7 @@
 """What the numbers of a log mean, in words: as Markdown, and the words and colours that the page shares."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from trainrelay.records import Explained, Explanation, Section, Sign

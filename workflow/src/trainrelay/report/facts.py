@@ -1,5 +1,7 @@
 """The facts on a stage's card, and how much of it is trained."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 

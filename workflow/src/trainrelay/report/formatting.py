@@ -1,5 +1,7 @@
 """Numbers, times and outside text as people read them."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Iterable, Mapping

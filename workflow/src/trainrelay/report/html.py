@@ -1,5 +1,7 @@
 """The pages of a run and of all runs: they open from disk, ask for nothing and need no script."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 from functools import cache

@@ -1,5 +1,7 @@
 """analysis.md: what the log of one stage shows, in the usual sections."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 
 from trainrelay.records import Analysis, Milestone

@@ -1,5 +1,7 @@
 """What happened to a training, as places on its curves, and when its steps were done."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise

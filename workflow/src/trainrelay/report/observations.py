@@ -1,5 +1,7 @@
 """The key observations of an analysis: findings and metrics, the most important first."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from itertools import pairwise
 

@@ -1,5 +1,7 @@
 """Which curves of an analysis are drawn together: a few panels, whatever the number of metrics."""
 
+from __future__ import annotations
+
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence

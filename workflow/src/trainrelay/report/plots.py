@@ -1,5 +1,7 @@
 """One panel as an inline SVG, coloured by the page's style sheet; the page's script draws it again."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

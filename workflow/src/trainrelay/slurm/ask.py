@@ -1,5 +1,7 @@
 """Slurm's commands as the executor plugin asks them, and what they print; their failures as SlurmError."""
 
+from __future__ import annotations
+
 import re
 import shutil
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """What the cluster has and allows: partitions, nodes, and how long one job may run."""
 
+from __future__ import annotations
+
 import math
 import os
 import pwd

@@ -1,5 +1,7 @@
 """What a training asks of Slurm: as resources of Snakemake's executors, and as flags of sbatch (pure)."""
 
+from __future__ import annotations
+
 from snakemake_executor_plugin_submitit import resources
 from snakemake_executor_plugin_submitit.errors import RequestError
 from snakemake_executor_plugin_submitit.resources import Request

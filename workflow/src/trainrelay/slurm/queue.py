@@ -1,5 +1,7 @@
 """This user's jobs that wait in Slurm's queue, for who looks on."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from contextlib import suppress

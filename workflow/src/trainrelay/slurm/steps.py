@@ -1,5 +1,7 @@
 """Steps of a job, by their name: what processes on other nodes are, which cannot be seen in /proc."""
 
+from __future__ import annotations
+
 import re
 import time
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ Pids count in one pid namespace of one boot: that is a host here, whatever its n
 its start in ticks since boot: unlike Unix time, that does not move when root or NTP sets the clock.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os

@@ -1,5 +1,7 @@
 """What to run, spelled so that it works where it is read."""
 
+from __future__ import annotations
+
 import os
 import re
 import shlex

@@ -1,5 +1,7 @@
 """A free TCP port for the ranks' rendezvous."""
 
+from __future__ import annotations
+
 import secrets
 import socket
 

@@ -1,5 +1,7 @@
 """What the verbs print, made printable here: messages to the terminal, and with --log to a file; answers."""
 
+from __future__ import annotations
+
 import sys
 import time
 from pathlib import Path

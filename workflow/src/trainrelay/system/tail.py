@@ -1,5 +1,7 @@
 """A growing log, read as it grows."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from contextlib import suppress

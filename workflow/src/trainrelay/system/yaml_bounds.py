@@ -1,5 +1,7 @@
 """How much YAML is read: what is more is refused before anything is built of it."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import yaml

@@ -1,5 +1,7 @@
 """One stage in one line: what a view shows of it (pure)."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 

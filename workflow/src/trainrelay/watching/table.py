@@ -1,5 +1,7 @@
 """Rows as columns of text that fit a width (pure)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
