@@ -240,11 +240,13 @@ def test_of_a_log_without_a_known_line_the_end_is_told(tmp_path, capsys, lines, 
     assert main(["analyze", str(tmp_path / "train.log"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     finding = next(one for one in found["findings"] if one["check"] == "progress")
-    assert (found["verdict"], finding["evidence"]["end"]) == ("failed", end)
+    stopped = end == "time-limit"  # which may have come to a training that went well
+    assert (found["verdict"], finding["evidence"]["end"]) == ("warning" if stopped else "failed", end)
+    assert finding["blocking"] is not stopped
     assert finding["message"].startswith("No line of the log is known; the trainer ended with `")
     if end == "comm":
         assert "NCCL_P2P_DISABLE=1" in finding["advice"]
-    assert main(["analyze", str(tmp_path / "train.log"), "--fail-on", "failed"]) == 5
+    assert main(["analyze", str(tmp_path / "train.log"), "--fail-on", "failed"]) == (0 if stopped else 5)
 
 
 PIP = (

@@ -42,9 +42,10 @@ def _no_rows(case: Case, came: Progress) -> Finding:
     said = f"{what} was validated or saved, but no training row was logged{_cause(case)}"
     none = "No iteration was logged" if case.log.format != UNKNOWN else "No line of the log is known"
     end = end_of(error.text) if error else "trainer-bug"
+    unread = case.log.format == UNKNOWN and end in STOPPED  # it may have trained well until then
     return Finding(
         "progress",
-        "warning" if came.epoch else "critical",
+        "warning" if came.epoch or unread else "critical",
         f"{said if came.epoch else none}{_ended_with(error)}.",
         evidence=_error(error),
         advice="Let the trainer log at least once per epoch, so that its losses can be judged."
@@ -52,7 +53,7 @@ def _no_rows(case: Case, came: Progress) -> Finding:
         else "Read the end of the trainer's log, fix the cause and run the same command again."
         if end == "trainer-bug"
         else f"{capital(advice(end))}.",
-        blocking=not came.epoch,
+        blocking=not (came.epoch or unread),
     )
 
 
