@@ -103,13 +103,14 @@ def missing(request: LaunchRequest, initial: Path | None, parent: StageContext |
     if not root.is_dir():
         yield f"the trainer's checkout {root} does not exist; clone it there, or set trainer.root to yours"
         return
-    for what, name, key in (
+    needed = (
         ("training script", request.entry, "trainer.entry"),
         ("training config", request.config, "config"),
-    ):
-        if not (root / name).is_file():
-            yield f"the {what} {root / name} does not exist; set `{key}` to a file that exists"
-    if request.trainer_config.problem and (root / request.config).is_file():
+    )
+    gone = [one for one in needed if not (root / one[1]).is_file()]
+    for what, name, key in gone:
+        yield f"the {what} {root / name} does not exist; set `{key}` to a file that exists"
+    if request.trainer_config.problem and not gone:  # else it is that
         why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"
     if request.prefix and shutil.which(request.prefix[0]) is None:
