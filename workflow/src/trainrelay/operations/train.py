@@ -276,6 +276,7 @@ def stage_job(facts: state.Facts) -> StageJob:
     """What the supervisor of a stage is asked to do."""
     settings, trainer = facts.at.settings, facts.at.trainer
     request, now, initial = _request(facts), code_version(facts.at.root), initial_path(facts.at)
+    initial = initial if initial and not initial.is_dir() else None  # of a folder its files are loaded
     return StageJob(
         run=facts.at.run,
         stage=facts.at.stage,

@@ -159,7 +159,8 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     # What an earlier stage is still to promote is not missing.
     there = settings.init_from is None or (facts.parent and not parent)
     initial = initial_path(facts.at) if there else None
-    if settings.init_match_min is not None and initial_path(facts.at) is None:
+    a_file = initial_path(facts.at) and not (facts.at.parent and facts.at.parent.trainer.saves_folders)
+    if settings.init_match_min is not None and not a_file:
         yield "init_match_min compares nothing: no init_from or load_from names a checkpoint file"
     needed, begun = missing(request, initial, facts.at.parent), facts.at.trainer.start_problems
     yield from (f"refused if started here: {why}" for why in (*needed, *begun(request, certain=True)))
