@@ -153,9 +153,9 @@ class Script(Trainer):
         return self._name.fullmatch(path.name) is not None
 
     def checkpoint_path(self, work_dir: Path, count: int) -> Path:
-        """As its settings name it, in a plan; which of several it is, only the file tells."""
-        name = filled(self._named, dict.fromkeys(("epoch", "iter"), str(count)))
-        name = f"checkpoint-of-{self.unit}-{count}" if set("*?[") & set(name) else name
+        """As its settings name it, in a plan; of several, or counted from 0, only the file tells which."""
+        name = self._named.replace("{iter}", str(count))
+        name = f"checkpoint-of-{self.unit}-{count}" if set("*?[{") & set(name) else name
         return self.saves_in(work_dir) / name
 
     def _from_cwd(self, request: LaunchRequest, path: str) -> str:

@@ -115,7 +115,8 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     archived_to = next_archive(facts) if action == "retrain" else None
     # Of a finished stage, the start that trains it from the beginning.
     resumed = str(facts.checkpoints[0][1]) if action in ("resume", "extend") and facts.checkpoints else None
-    request = replace(launch_request(at), resume_from=resumed)
+    request = launch_request(at, parent_trains=bool(training_parent))
+    request = replace(request, resume_from=resumed)
     fresh, problems = judged.kind == "fresh", unsupported(at, request)
     refused = _refusals(facts, action, fresh, problems) if action in TRAINS else []
     action = "refuse" if refused else action
@@ -201,7 +202,7 @@ def resumes(facts: state.Facts) -> str | None:
     """Where a start would resume, in words; None: it starts from scratch."""
     if step := resume_step(facts)[0]:
         return str(step.point)
-    return f"after {facts.unit} {facts.done}" if facts.checkpoints else None
+    return f"after {facts.unit} {facts.reached}" if facts.checkpoints else None
 
 
 def save_interval(facts: state.Facts) -> int | None:
@@ -306,7 +307,7 @@ def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepC
         "nothing": "trains nothing (complete)",
         "train": f"trains {facts.asked} {unit}s",
         "resume": (
-            f"resumes after {unit} {facts.done} of {facts.asked}"
+            f"resumes after {unit} {facts.reached} of {facts.asked}"
             if facts.done < facts.asked
             else f"verifies the checkpoint of {unit} {facts.asked}; trains nothing if it is valid"
         ),

@@ -14,8 +14,9 @@ from trainrelay.training import state
 from trainrelay.training.context import StageContext
 
 
-def launch_request(at: StageContext) -> LaunchRequest:
-    """One start of a stage from its beginning, on the ladder's first rung."""
+def launch_request(at: StageContext, *, parent_trains: bool = False) -> LaunchRequest:
+    """One start of a stage from its beginning, on the ladder's first rung; `parent_trains`: once the earlier
+    stage has."""
     settings, how = at.settings, at.trainer_settings
     return LaunchRequest(
         root=str(at.root),
@@ -38,19 +39,19 @@ def launch_request(at: StageContext) -> LaunchRequest:
         options=settings.options,
         env=how.env,
         seed=settings.seed,
-        load_from=_of_the_earlier_stage(at),
+        load_from=_of_the_earlier_stage(at, parent_trains=parent_trains),
         trainer_config=at.trainer_config,
     )
 
 
-def _of_the_earlier_stage(at: StageContext) -> str | None:
+def _of_the_earlier_stage(at: StageContext, *, parent_trains: bool = False) -> str | None:
     """The checkpoint of `init_from`, as the trainer reads it: the promotion target, else the saved file."""
     parent = at.parent
     if parent is None:
         return None
     if parent.settings.promotion is not None:
         return parent.settings.promotion.target if parent.root == at.root else str(parent.paths.target)
-    if promoted := state.promoted_file(at):
+    if not parent_trains and (promoted := state.promoted_file(at)):
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
     if parent.settings.best:
