@@ -121,12 +121,15 @@ def test_stage_and_state_stay_on_the_narrowest_terminal() -> None:
 
 
 def test_remarks_tell_what_fits_no_column() -> None:
+    """Why it stopped is told once."""
     failed = replace(FRESH, state="stopped", reason="attempt 3: diverged")
+    failed = replace(failed, last_event="stopped, needs your decision: diverged", last_event_ago_s=3.0)
     silent = replace(FRESH, state="silent", reason="attempt 1 on a")
     assert list(remarks([RUNNING, failed, silent, FRESH])) == [
         "driving/stage1: gloo is a fallback from nccl",
         "driving/stage1, 2 min ago: attempt 2 resumes after epoch 1",
         "driving/stage2: attempt 3: diverged",
+        "driving/stage2, 3 s ago: stopped, needs your decision",
         "driving/stage2: its supervisor gives no sign of life; attempt 1 on a",
     ]
 

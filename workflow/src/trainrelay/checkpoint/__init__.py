@@ -5,5 +5,5 @@ This is the one public door; torch is not needed and never imported.
 
 from trainrelay.checkpoint.inspection import Glance, glance, how_to_allow, inspect
 from trainrelay.checkpoint.promotion import check_target, promote
-from trainrelay.checkpoint.sources import SavedAs, is_ended, stamp_of
+from trainrelay.checkpoint.sources import SavedAs, Stamp, is_ended, stamp_of
 from trainrelay.checkpoint.validity import newest_valid, verify

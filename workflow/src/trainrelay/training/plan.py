@@ -283,7 +283,8 @@ def _action(
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
     if not (facts.checkpoints or step):
-        return "train", f"{judged.reason}; there is no checkpoint to resume from"
+        why = "" if judged.kind == "stopped" else "; there is no checkpoint to resume from"
+        return "train", f"{judged.reason}{why}"
     if facts.attempts and facts.attempts[-1].end == "done" and trained_to(facts.attempts) < facts.asked:
         return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
