@@ -56,7 +56,7 @@ def test_what_is_not_understood_is_quoted_with_what_to_set(tmp_path: Path) -> No
 
 
 def test_lines_with_a_loss_and_no_place_are_quoted_with_what_would_help(tmp_path: Path) -> None:
-    """As what Hugging Face's Trainer prints without its bar, in a stage with `iters`: no pattern finds one."""
+    """As what Hugging Face's Trainer prints without its bar, where iterations count: no pattern finds one."""
     log, said = tmp_path / "a.log", "{'loss': 4.321, 'epoch': 0.3125}"
     log.write_text("a warning\n" * 9 + said)
     found = sample_check(log, ConsoleReader(60))

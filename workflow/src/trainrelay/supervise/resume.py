@@ -238,4 +238,4 @@ class ResumeProof:
         """For the end of a training that went well: that the proof never came."""
         if not self._pending or self._asked is None:
             return None
-        return f"asked to resume from {self._asked.path}, but its log never says that it resumed"
+        return f"asked to resume from {self._asked.path}, and no line of its log shows whether it did"
