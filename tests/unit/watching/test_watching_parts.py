@@ -6,13 +6,16 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
 
 from trainrelay.records import AttemptRecord, Place, ResumePoint
+from trainrelay.trainers import StepSeen
 from trainrelay.watching import StageRow, fitting_columns, remarks
-from trainrelay.watching.row import Label
+from trainrelay.watching.row import Label, _place
 from trainrelay.watching.stage import iterations_lost, recorded_last_step
 from trainrelay.watching.table import GAP_CHARS, ago
 
@@ -85,6 +88,13 @@ RUNNING = StageRow(
     last_event_ago_s=125.0,
 )
 FRESH = StageRow("driving", "stage2", "fresh", "nothing trained yet", epochs=20)
+
+
+def test_of_iterations_all_are_shown_once_all_are_saved() -> None:
+    """The last that was printed may be some before."""
+    for done, shown in ((800, 800), (700, 790)):
+        facts: Any = SimpleNamespace(unit="iteration", done=done, asked=800)
+        assert _place(facts, None, StepSeen(1, 790, 800, 0.5, None)) == (None, shown, 800)
 
 
 def width(rows: list[StageRow], width_chars: int | None) -> int:
