@@ -17,7 +17,7 @@ class Tail:
     """Complete lines of a file that is still being written, each exactly once.
 
     A line is cut at 64 kB. Of a line that a progress bar overwrote (carriage returns) the last state counts,
-    and, as a line of its own, the one before it: the bar at whose place the rest was printed. What is not
+    and, as a separate line, the one before it: the bar at whose place the rest was printed. What is not
     UTF-8 is replaced. Of a file that is there already, `last_bytes` are read, from the next line on; None:
     all of it. A file that comes later, or was truncated, is read from its start. Where a rotation put a newer
     file in its place, both are read: a writer that has the old one open continues there.
