@@ -97,6 +97,20 @@ def test_problems_to_fix_end_2_and_are_counted(typed: Typed, disk: OnDisk) -> No
     assert err.startswith("trainrelay: 2 problems to fix (see above)")
 
 
+def test_a_wrong_entry_is_one_problem_however_many_stages_have_it(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing else is concluded from a file that is not there."""
+    how = {"kind": "script", "entry": "wrong.py", "script": {"command": "{launcher} {entry} {epochs}"}}
+    data = disk.config(trainer=how).model_dump(mode="json", by_alias=True)
+    data["runs"]["r"]["stages"]["t"] = {**data["runs"]["r"]["stages"]["s"], "promotion": None}
+    (disk.base / "config.yaml").write_text(yaml.safe_dump(data))
+    assert main(["check"]) == 2
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fix")]
+    assert told.startswith("fix   r/s, r/t: the training script ")
+    assert told.endswith("wrong.py does not exist; set `trainer.entry` to a file that exists")
+
+
 def test_a_checkout_that_is_not_there_is_told_once(typed: Typed, disk: OnDisk) -> None:
     (disk.base / "checkout").rename(disk.base / "elsewhere")
     told = typed(ends=2)

@@ -129,6 +129,25 @@ def test_what_an_earlier_stage_promoted_and_is_gone_is_noted(disk: OnDisk) -> No
     assert not noted()
 
 
+def test_no_file_is_named_that_an_earlier_stage_replaces_before_the_next_begins(disk: OnDisk) -> None:
+    """Its iterations were raised, say. What comes of a folder is not compared with it."""
+    data = two_stages(disk).model_dump(mode="json", by_alias=True)
+    stages, command = data["runs"]["r"]["stages"], "{launcher} {entry} {iters}"
+    script = {"command": command, "checkpoints": "c-{iter}/", "init": "--i {init_checkpoint}"}
+    data["runs"]["r"]["trainer"].update(kind="script", entry="a.py", script=script)
+    for one, iters in (("s", 60), ("t", 20)):
+        stages[one].update(epochs=None, iters=iters, promotion=None, config="a.py")
+    stages["t"]["init_match_min"] = 0.5
+    at = StageContext(parse(data), "r", "t")
+    record = CheckpointRecord(run="r", stage="s", source=disk.facts(), target=None, accepted=None)
+    disk.paths.folder.mkdir(parents=True)
+    write_json(disk.paths.checkpoint, record)
+    for parent, named in ((None, "epoch_2.pth"), ("s", "c-60")):
+        planned = stage_plan(at, parent)
+        assert (planned.action, planned.launch.argv[-1].rpartition("/")[2]) == ("train", named), planned.why
+        assert any(note.startswith("init_match_min compares nothing: ") for note in planned.notes)
+
+
 def written(disk: OnDisk, config: Config) -> Path:
     path = disk.base / "config.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)))

@@ -20,7 +20,7 @@ def test_an_example_of_each_form_of_line_is_shown(tmp_path: Path) -> None:
     found = sample_check(log, PatternReader(MINE))
     assert found.kind == "ok"
     assert found.what.endswith(
-        "3 of 4 lines understood: `epoch 3 step 0/9 loss 0.5` is epoch 3, iter 0, iters 9, loss 0.5;"
+        "3 of 4 lines tell its progress: `epoch 3 step 0/9 loss 0.5` is epoch 3, iter 0, iters 9, loss 0.5;"
         " `acc 0.25` is epoch 3, acc of an evaluation 0.25"
     )
 
@@ -48,11 +48,20 @@ def test_what_is_not_understood_is_quoted_with_what_to_set(tmp_path: Path) -> No
     log = tmp_path / "a.log"
     log.write_text("hello\nyou\n")
     found = sample_check(log, RowReader())
-    assert (found.kind, "it begins: `hello` | `you`" in found.what) == ("fix", True)
+    assert (found.kind, "it has: `hello` | `you`" in found.what) == ("fix", True)
     assert sample_check(tmp_path / "b.log", RowReader()).kind == "fix"
     log.write_text("a" * 300 + "b")
     slow = sample_check(log, PatternReader([r"(a|aa)+$(?P<epoch>\d)"]))
     assert (slow.kind, "takes too long" in slow.what) == ("fix", True)
+
+
+def test_lines_with_a_loss_and_no_place_are_quoted_with_what_would_help(tmp_path: Path) -> None:
+    """As what Hugging Face's Trainer prints without its bar, where iterations count: no pattern finds one."""
+    log, said = tmp_path / "a.log", "{'loss': 4.321, 'epoch': 0.3125}"
+    log.write_text("a warning\n" * 9 + said)
+    found = sample_check(log, ConsoleReader(60))
+    assert (found.kind, f"it has: `{said}` | `a warning`" in found.what) == ("fix", True)
+    assert "let it print that, as a progress bar does, or describe" in found.what
 
 
 def test_a_best_metric_that_no_evaluation_has_is_noted_with_those_there_are(tmp_path: Path) -> None:

@@ -574,7 +574,7 @@ def test_a_checkpoint_that_is_not_understood_is_named_while_it_trains(
 ) -> None:
     """Once, when it is not being written any more, and not what was there before the start."""
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(checkpoint_keeper, "_UNDERSTAND_S", 0.0)
+    monkeypatch.setattr(checkpoint_keeper, "_UNDERSTAND_S", 1e-9)
     whole = {"model": {"w.weight": torch.ones(2)}, "optimizer": {"a": 1}}
     torch.save(whole, bench.work_dir / "before.pth")
     for _ in range(3):
@@ -594,10 +594,28 @@ def test_a_checkpoint_that_is_not_understood_is_named_while_it_trains(
     assert "checkpoint.pth (lacks epoch; whole numbers at its top: done)" in said
 
 
+def test_a_checkpoint_that_is_refused_is_named_at_once_with_what_allows_it(bench: Bench) -> None:
+    """It is whole, and no later one will be understood: not after the days that the training may take."""
+    torch = pytest.importorskip("torch")
+    bench.keeper._understand()
+    for epoch in (1, 2):
+        torch.save({"model": Own(), "epoch": epoch}, bench.work_dir / f"checkpoint{epoch}.pth")
+        bench.keeper.look()
+        bench.keeper._understand()
+    (said,) = bench.said
+    assert said.startswith(f"no checkpoint is understood yet: {bench.work_dir} holds checkpoint1.pth (is un")
+    assert f"allow it in config.yaml, below `script`: classes: [{Own.__module__}.*]; then stop" in said
+    assert len(said) < 350 + len(str(bench.work_dir))
+
+
+class Own:
+    """An object of a trainer's own class."""
+
+
 def test_nothing_is_said_of_other_files_once_a_checkpoint_is_understood(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint_keeper, "_UNDERSTAND_S", 0.0)
+    monkeypatch.setattr(checkpoint_keeper, "_UNDERSTAND_S", 1e-9)
     bench.keeper._understand()
     bench.saved(1, "checkpoint.pth")
     (bench.work_dir / "odd.pth").write_bytes(b"PK")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -165,13 +166,16 @@ def test_trainer_bug_before_the_first_step_is_a_mistake() -> None:
 
 def test_exit_0_without_a_checkpoint_is_never_followed_by_another_attempt() -> None:
     """The trainer says that it finished: a repetition would train everything a second time."""
-    step = after(past("unfinished", left=Leftovers(False, "work_dir holds no file that looks like one")))
+    files = (Path("a.pt"),)
+    step = after(past("unfinished", left=Leftovers(False, "work_dir holds a.pt", files)))
     step = final(step)
-    assert "work_dir holds no file that looks like one" in step.reason
+    assert "work_dir holds a.pt" in step.reason
     assert "move these files away" in step.what_to_do
-    empty = after(past("unfinished", left=Leftovers(False, "work_dir holds no file", any_file=False)))
+    empty = after(past("unfinished", left=Leftovers(False, "work_dir holds no file")))
     empty = final(empty)
     assert "move" not in empty.what_to_do
+    known = final(after(past("unfinished", left=Leftovers(True, "work_dir holds a.pt", files, "set it"))))
+    assert known.what_to_do == "set it"
     assert shape(after(past("unfinished"))) == AT_ONCE
     assert shape(after(past("killed", left=Leftovers(False, "nothing")))) == AT_ONCE
 
@@ -187,7 +191,8 @@ def test_a_trainer_that_stops_early_again_after_one_epoch_is_not_started_once_pe
 
 @pytest.mark.parametrize("end", ["killed", "hang", "comm", "oom-host", "lost", "port", "unfinished"])
 def test_nothing_starts_from_scratch_beside_files_that_are_not_understood(end: EndClass) -> None:
-    step = after(past(end, left=Leftovers(True, "work_dir holds weights.ckpt (keys: a, b)")))
+    left = Leftovers(True, "work_dir holds weights.ckpt (keys: a, b)", (Path("weights.ckpt"),))
+    step = after(past(end, left=left))
     step = final(step)
     assert "weights.ckpt" in step.reason
     assert "move these files away" in step.what_to_do

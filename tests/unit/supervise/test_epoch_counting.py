@@ -200,6 +200,13 @@ def test_where_files_contradict_each_other_the_lower_count_is_taken_and_it_is_sa
     assert "the lower count is used" in (counting.doubt or "")
 
 
+def test_nothing_is_doubted_of_files_of_which_no_count_is_read() -> None:
+    """They are cut short, or not understood: how they count is not the question."""
+    counting = EpochCounting(begun(), learns=True)
+    counting.look({Path("a.pt"): Glance((1, 1, 1), problem="is cut short", broken=True)})
+    assert counting.doubt is None
+
+
 def test_a_file_of_an_earlier_attempt_votes_for_nothing() -> None:
     """Resumed from an older checkpoint, it trains epochs again that later files have finished."""
     trainer = Trainer(0, 1)

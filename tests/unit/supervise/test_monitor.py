@@ -392,3 +392,13 @@ def test_a_pattern_that_takes_too_long_is_named_once_and_stops_nobody(
         one.wait(TICK_S)
         (note,) = one.shown.notes
         assert note.endswith("takes too long, and is left out: (a|aa)+$(?P<epoch>\\d)")
+
+
+def test_rows_of_a_log_that_is_read_again_are_at_the_bars_before_them(tmp_path: Path) -> None:
+    """By a supervisor that follows the trainer of one that died: they prove that it had resumed."""
+    script = TRAINERS["script"].of(ScriptSettings(command="{launcher} {entry}"), "a.py", iters=60)
+    followed = Followed(tmp_path, script)
+    bars = "".join(f"\r{done:3}%|##| {done}/60 [00:02<00:09,  4.3it/s]" for done in (0, 41, 42))
+    followed.write(f"{bars}\r            \r{{'loss': '4.3', 'epoch': '0.8'}}\n")
+    followed.monitor.look(followed.tail)
+    assert followed.place() == (1, 42)

@@ -185,7 +185,7 @@ def test_resume_at_another_epoch_is_no_resume() -> None:
 
 def test_silence_about_the_resume_is_told_at_the_end() -> None:
     """A training that never said it resumed is not believed."""
-    assert "never says" in (ResumeProof(POINT).missing() or "")
+    assert "no line of its log shows whether it did" in (ResumeProof(POINT).missing() or "")
 
 
 def test_a_trainer_without_a_line_for_it_proves_a_resume_by_its_first_epoch() -> None:

@@ -48,9 +48,10 @@ def test_unfinished_last_line_is_given_at_the_end(log: Path, tail: Tail) -> None
 
 
 def test_last_state_of_a_progress_bar_counts(log: Path, tail: Tail) -> None:
-    """Carriage returns overwrite; Windows line ends are line ends."""
+    """Carriage returns overwrite; Windows line ends are line ends. What is printed behind a bar is at its
+    place, so that one stays."""
     append(log, b" 10%\r 20%\rEpoch [1]\nplain\r\n 30%\r 40%\r\n")
-    assert list(tail.lines()) == ["Epoch [1]", "plain", " 40%"]
+    assert list(tail.lines()) == [" 20%", "Epoch [1]", "plain", " 30%", " 40%"]
 
 
 def test_endless_progress_bar_is_not_kept(log: Path, tail: Tail) -> None:
@@ -60,7 +61,7 @@ def test_endless_progress_bar_is_not_kept(log: Path, tail: Tail) -> None:
         assert list(tail.lines()) == []
     assert tail.bar == "[>>>   ] 10%"
     append(log, b"\rdone\n")
-    assert list(tail.lines()) == ["done"]
+    assert list(tail.lines()) == ["[>>>   ] 10%", "done"]
 
 
 def test_huge_line_is_cut_and_the_next_is_whole(log: Path, tail: Tail) -> None:
@@ -162,7 +163,7 @@ def test_the_state_of_a_bar_is_there_before_its_line_ends(log: Path, tail: Tail)
     append(log, b" more\r 20%")
     assert (list(tail.lines()), tail.bar) == ([], " 20%")
     append(log, b"\nplain")
-    assert (list(tail.lines()), tail.bar) == ([" 20%"], "")
+    assert (list(tail.lines()), tail.bar) == ([" 10% more", " 20%"], "")
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -353,7 +353,8 @@ def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None
     assert facts
     assert (facts.file.path, facts.epoch, skipped) == (str(second), 3, [])
     assert trainer.checkpoint_path(tmp_path, 3).name == "checkpoint-of-epoch-3"
-    assert kind(checkpoints="m_{epoch}.pt").checkpoint_path(tmp_path, 3).name == "m_3.pt"
+    from_0 = kind(checkpoints="m_{epoch}.pt").checkpoint_path(tmp_path, 3)
+    assert from_0.name == "checkpoint-of-epoch-3"
     first.unlink()
     second.unlink()
     assert trainer.unrecognised(tmp_path) == [(best, "is not called m_{epoch}.p*")]
@@ -366,7 +367,7 @@ def test_checkpoints_may_be_in_a_folder_below(tmp_path: Path) -> None:
     found = save(tmp_path / "out/weights/e3.pt")
     save(tmp_path / "e4.pt")
     assert trainer.checkpoints(tmp_path) == [(3, found)]
-    assert trainer.checkpoint_path(tmp_path, 5) == tmp_path / "out/weights/e5.pt"
+    assert trainer.checkpoint_path(tmp_path, 5) == tmp_path / "out/weights/checkpoint-of-epoch-5"
     bare = tmp_path / "out/weights/best3.pt"
     torch.save({"model": torch.nn.Linear(1, 1).state_dict(), "epoch": 3}, bare)
     assert kind(checkpoints="out/weights/b*").saves_no_optimizer([bare])

@@ -6,13 +6,16 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
 
 from trainrelay.records import AttemptRecord, Place, ResumePoint
+from trainrelay.trainers import StepSeen
 from trainrelay.watching import StageRow, fitting_columns, remarks
-from trainrelay.watching.row import Label
+from trainrelay.watching.row import Label, _place
 from trainrelay.watching.stage import iterations_lost, recorded_last_step
 from trainrelay.watching.table import GAP_CHARS, ago
 
@@ -87,6 +90,13 @@ RUNNING = StageRow(
 FRESH = StageRow("driving", "stage2", "fresh", "nothing trained yet", epochs=20)
 
 
+def test_of_iterations_all_are_shown_once_all_are_saved() -> None:
+    """The last that was printed may be some before."""
+    for done, shown in ((800, 800), (700, 790)):
+        facts: Any = SimpleNamespace(unit="iteration", done=done, asked=800)
+        assert _place(facts, None, StepSeen(1, 790, 800, 0.5, None)) == (None, shown, 800)
+
+
 def width(rows: list[StageRow], width_chars: int | None) -> int:
     columns = fitting_columns(rows, width_chars)
     return sum(column.width for column in columns) + GAP_CHARS * (len(columns) - 1)
@@ -121,12 +131,15 @@ def test_stage_and_state_stay_on_the_narrowest_terminal() -> None:
 
 
 def test_remarks_tell_what_fits_no_column() -> None:
+    """Why it stopped is told once."""
     failed = replace(FRESH, state="stopped", reason="attempt 3: diverged")
+    failed = replace(failed, last_event="stopped, needs your decision: diverged", last_event_ago_s=3.0)
     silent = replace(FRESH, state="silent", reason="attempt 1 on a")
     assert list(remarks([RUNNING, failed, silent, FRESH])) == [
         "driving/stage1: gloo is a fallback from nccl",
         "driving/stage1, 2 min ago: attempt 2 resumes after epoch 1",
         "driving/stage2: attempt 3: diverged",
+        "driving/stage2, 3 s ago: stopped, needs your decision",
         "driving/stage2: its supervisor gives no sign of life; attempt 1 on a",
     ]
 

@@ -112,6 +112,11 @@ class Glance:
     classes: tuple[str, ...] = ()  # without which it is unsafe
 
     @property
+    def refused(self) -> bool:
+        """Whether it is whole, and will never be understood as it is."""
+        return bool(self.classes or self.remedy)
+
+    @property
     def cut_short(self) -> bool:
         """Whether whatever saved it was stopped before its end."""
         return (self.problem or "").endswith((CUT, EMPTY))
@@ -240,13 +245,11 @@ def _problems_named(path: Path) -> Iterator[None]:
     try:
         yield
     except UnsafeFile as wish:
-        setting = how_to_allow(wish.classes)
-        allow = f"; {setting}" if setting else ""
-        raise CheckpointError(
-            f"{name} is unsafe: it wants to {wish} when torch loads it{allow}; nothing of it was run;"
-            f" else run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save"
-            " it there again with nothing but tensors, numbers and text in it"
-        ) from None
+        how = how_to_allow(wish.classes) or (
+            f"nothing of it was run; run: mv {typed} {typed}.unsafe and take the checkpoint from where it was"
+            " trained, or save it there again with nothing but tensors, numbers and text in it"
+        )
+        raise CheckpointError(f"{name} is unsafe: it wants to {wish} when torch loads it; {how}") from None
     except BrokenFile as problem:
         raise CheckpointError(f"{name} {problem}; {_remedy(problem, path)}") from problem
     except UserError as error:
@@ -257,8 +260,8 @@ def _problems_named(path: Path) -> Iterator[None]:
 
 
 def how_to_allow(classes: Collection[str]) -> str | None:
-    """What to set where it may be the trainer's own classes that are missing: modules, or their packages, and
-    the names of what is called."""
+    """What to write where it may be the trainer's own classes that are missing: modules, or their packages,
+    and the names of what is called."""
     called = {name.removesuffix("()") for name in classes if name.endswith("()")}
     modules = [name.split(".")[:-1] for name in classes if name not in called and not name.endswith("()")]
     if not classes or {name.partition(".")[0] for name in classes} & sys.stdlib_module_names:
@@ -268,7 +271,7 @@ def how_to_allow(classes: Collection[str]) -> str | None:
     named = ", ".join(
         map(shown, sorted({*(f"{'.'.join(one)}.*" for one in widest), *called})[:_MOST_CLASSES])
     )
-    return f"if they are of your training, of kind script, set script.classes: [{named}]"
+    return f"if that is your own code, allow it in config.yaml, below `script`: classes: [{named}]"
 
 
 # For every torch from 1.9 on: the variable is of 2.6, and those before load whole files by default.

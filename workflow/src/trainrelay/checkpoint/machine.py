@@ -23,7 +23,7 @@ from trainrelay.checkpoint.values import Global, Long, Opaque, Storage, Tensor
 
 MOST_BYTES = 46_000_000  # a checkpoint needs about 1300 for each tensor
 MOST_OPCODES = 3_000_000  # some seconds; a checkpoint needs about 30 for each tensor
-_SHOWN = 5  # globals in one sentence
+_SHOWN = 3  # globals in one sentence
 _LONGEST = 4096  # bytes of one text or number; what is longer is never looked at
 
 _AHEAD = 16_384  # bytes; picklers write batches of 1000 items

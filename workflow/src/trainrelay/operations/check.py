@@ -43,8 +43,11 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
     yield from _interpreter_checks(where)
     yield from _code_checks(where)
     plans = [plan.stage_plan(at) for at in where]
+    told: dict[CheckResult, list[str]] = {}
     for planned in plans:
-        yield from ((planned.at.name, found) for found in _stage_checks(planned.at, planned))
+        for found in _stage_checks(planned.at, planned):
+            told.setdefault(found, []).append(planned.at.name)
+    yield from ((", ".join(names), found) for found, names in told.items())
     if not installed():
         yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
         return

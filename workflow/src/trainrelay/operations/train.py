@@ -21,7 +21,7 @@ from trainrelay.operations.promote import refuse_foreign_target, refuse_other_tr
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import FORMAT, AttemptRecord, FileDigest, Identity, Takeover
-from trainrelay.slurm import delay_within, own_run
+from trainrelay.slurm import own_run
 from trainrelay.supervise import InitialCheckpoint, Lease, LivingOwner, StageJob, StepSaving
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import make_folder, sha256_of, write_bytes, write_json
@@ -276,6 +276,7 @@ def stage_job(facts: state.Facts) -> StageJob:
     """What the supervisor of a stage is asked to do."""
     settings, trainer = facts.at.settings, facts.at.trainer
     request, now, initial = _request(facts), code_version(facts.at.root), initial_path(facts.at)
+    initial = initial if initial and not initial.is_dir() else None  # of a folder its files are loaded
     return StageJob(
         run=facts.at.run,
         stage=facts.at.stage,
@@ -296,7 +297,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         request=request,
         port=settings.master_port,
         stop_grace_s=_STOP_GRACE_S,
-        warn_s=delay_within(settings.resources.runtime_min, load_site().warn_s),
+        warn_s=load_site().warn_s,
         log_name=settings.log,
         code=now.name if isinstance(now, CodeVersion) else None,
         signature=facts.signature,

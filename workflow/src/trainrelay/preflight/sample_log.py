@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from trainrelay.trainers import LineReader, LineSeen
 
 _HEAD_BYTES = 4_000_000  # of a log: tens of thousands of lines
 _SHOWN, _LINE_CHARS = 4, 100
+_LOSS = re.compile(r"loss\W{1,5}\d", re.IGNORECASE)
 
 
 def sample_check(
@@ -29,11 +31,12 @@ def sample_check(
     for slow in reader.slow:
         return fix(f"{what}: the pattern {quoted(slow)} takes too long on a line", "repeat less in it")
     if not seen:
-        first = " | ".join(map(_short, lines[:_SHOWN])) or "nothing"
-        return fix(f"{what}: no line is understood; it begins: {first}", "describe them in script.progress")
+        some = " | ".join(map(_short, [*filter(_LOSS.search, lines), *lines][:_SHOWN])) or "nothing"
+        how = "let it print that, as a progress bar does, or describe lines that do in script.progress"
+        return fix(f"{what}: no line tells where the training is; it has: {some}", how)
     forms = {(*said.values, None, *said.evaluated): (line, said) for line, said in reversed(seen)}
     shown = [f"{_short(line)} is {_in_words(said)}" for line, said in reversed(forms.values())]
-    what += f": {len(seen)} of {len(lines)} lines understood: {'; '.join(shown[:_SHOWN])}"
+    what += f": {len(seen)} of {len(lines)} lines tell its progress: {'; '.join(shown[:_SHOWN])}"
     evaluated = {name: None for _, said in seen for name in said.evaluated}
     ends = {*evaluated, *(name.rpartition("/")[2] for name in evaluated)}
     if missing := [name for name in best if name not in ends]:

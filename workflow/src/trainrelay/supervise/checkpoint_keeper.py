@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from trainrelay.checkpoint import newest_valid, stamp_of
+from trainrelay.checkpoint import Stamp, newest_valid, stamp_of
 from trainrelay.errors import Fenced, UserError
 from trainrelay.records import Owner
 from trainrelay.supervise.job import StageJob
@@ -54,7 +54,9 @@ class CheckpointKeeper(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self._running, self._rolls_at_s, self._listing_s = running, 0.0, 0.0
-        self._understand_at_s, self._puzzles = 0.0, ("", ("", FileStates()))  # first and last
+        self._puzzles: dict[tuple[Path, Stamp], float] | None = None  # not understood: since when
+        self._understand_at_s = 0.0
+        self._puzzled_by: FileStates | None = FileStates()  # what was there then; None: it has been said
         self._job, self._say, self._guard = job, say, guard
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._retained: FileStates | None = None  # what was there when `keep` was last asked what goes
@@ -152,16 +154,24 @@ class CheckpointKeeper(threading.Thread):
             roll(self._job.stage_dir, saving.keep, self._running)
 
     def _understand(self) -> None:
-        """Says once that what the trainer saved is no checkpoint: its end may be days away."""
-        if (now_s := time.monotonic()) < self._understand_at_s:
+        """Says once that what the trainer saved is no checkpoint: its end may be days away.
+
+        What is refused is whole; anything else may still be being written.
+        """
+        now_s = time.monotonic()
+        if self._puzzled_by is None or (self._seen == self._puzzled_by and now_s < self._understand_at_s):
             return
-        left, (first, last) = None if self._job.checkpoints() else leftovers(self._job, None), self._puzzles
-        text = left.text if left and left.any_file else ""
-        if text not in ("", first) and last == (text, self._seen):
-            self._say(f"no checkpoint is understood yet: {text}")
-            now_s = math.inf
-        self._puzzles = (first if self._understand_at_s else text), (text, self._seen)
-        self._understand_at_s = now_s + _UNDERSTAND_S
+        self._understand_at_s, self._puzzled_by = now_s + _UNDERSTAND_S, self._seen
+        left = None if self._job.checkpoints() else leftovers(self._job, None)
+        glances = ((path, self._job.trainer.glance(path)) for path in (left.files if left else ()))
+        seen = {(path, one.stamp): 0.0 if one.refused else _UNDERSTAND_S for path, one in glances}
+        known, since_s = self._puzzles or {}, math.inf if self._puzzles is None else now_s
+        self._puzzles = {key: known.get(key, since_s) for key in seen}
+        if left and any(at_s + seen[key] <= now_s for key, at_s in self._puzzles.items()):
+            self._puzzled_by = None
+            again = "; then stop and start it again: what is saved by then counts"
+            how = f"; {left.remedy}{again}" if left.remedy else ""
+            self._say(f"no checkpoint is understood yet: {left.text}{how}")
 
     def _own_again(self) -> None:
         """A trainer that empties its work dir has removed owner.json. Another disk there may be anybody's."""

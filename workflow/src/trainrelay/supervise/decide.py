@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
+from pathlib import Path
 from typing import assert_never
 
 from trainrelay.records import ENDS, STOPPED, AttemptRecord, Decision, EndClass
@@ -23,7 +24,8 @@ class Leftovers:
 
     unrecognised: bool  # files among it look like checkpoints, and a start from scratch could overwrite them
     text: str
-    any_file: bool = True  # one that looks like a checkpoint, or holds weights alone
+    files: tuple[Path, ...] = ()  # those that look like checkpoints, or hold weights alone
+    remedy: str | None = None  # what makes them understood, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,5 +213,6 @@ def _final(end: EndClass) -> Decision:
 
 def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> Decision:
     """Why no attempt starts from scratch, or repeats what was not understood."""
-    what = "the trainer exited 0 without a last checkpoint that is understood" if after_exit_0 else _NO_RESUME
-    return needs_decision(f"{what}: {left.text}", _NOT_UNDERSTOOD + (_MOVE_AWAY if left.any_file else ""))
+    what = "no last checkpoint is understood" if after_exit_0 else _NO_RESUME
+    how = left.remedy or _NOT_UNDERSTOOD + (_MOVE_AWAY if left.files else "")
+    return needs_decision(f"{what}: {left.text}", how)

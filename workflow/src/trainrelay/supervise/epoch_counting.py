@@ -50,7 +50,8 @@ class EpochCounting:
     @property
     def doubt(self) -> str | None:
         """A sentence where checkpoints were seen and votes are missing, or differ."""
-        if not self.learns or not self._files or len(self._votes) == 1:
+        counted = any(seen.number is not None for seen in (self._files or {}).values())
+        if not (self.learns and counted) or len(self._votes) == 1:
             return None
         return (
             "its output does not show whether its checkpoints hold the number of finished epochs or one less;"

@@ -54,7 +54,7 @@ class StageJob:
     request: LaunchRequest
     port: int | None
     stop_grace_s: float
-    warn_s: int  # how long before its time limit a Slurm job asked to be warned
+    warn_s: int  # how long before its time limit a Slurm job asks to be warned at most
     log_name: str = "trainer.log"
     most_without_checkpoint: int = 3
     hang_timeout_s: float | None = None

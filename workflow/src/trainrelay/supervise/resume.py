@@ -151,26 +151,33 @@ def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
 
 
 def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
-    """The files that were not understood, what was looked for, and the first lines of the log."""
+    """The files that were not understood, and what to do; where that is not known, what was looked for, and
+    the first lines of the log."""
     files = job.unrecognised()
     seen = {path: job.trainer.glance(path) for path in job.trainer.saved(job.work_dirs.current)}
     bare = {path: one for path, one in seen.items() if path not in dict(files) and one.number is None}
     alone = [(path, _ALONE + one.numbers) for path, one in bare.items() if not one.problem]
     files, unrecognised = [*files, *alone], bool(files)
-    listed = ", ".join(
-        f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why)})" for path, why in files[:_MOST]
-    )
-    more = f" and {len(files) - _MOST} more" if len(files) > _MOST else ""
-    holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like a checkpoint'}{more}"
-    words = f"{holds}; looked for: {job.trainer.looked_for}"
+    glances = [job.trainer.glance(path) for path, _ in files]
+    words = f"{job.work_dirs.current} holds {_listed(files, job.work_dirs.current)}"
+    remedy = how_to_allow({name: None for one in glances for name in one.classes})
+    again = next((f"{one.remedy} (and so with each)" for one in glances if one.remedy), None)
     log = attempt_log(job.stage_dir, record) if record else None
-    words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
-    needed = {name: None for path, _ in files for name in job.trainer.glance(path).classes}
-    if setting := how_to_allow(needed):
-        words = f"{words}; {setting}"
-    if remedy := next((how for path, _ in files if (how := job.trainer.glance(path).remedy)), None):
-        words = f"{words}; {remedy} (and so with each)"
-    return Leftovers(unrecognised, words, any_file=bool(files))
+    if not (remedy or again):
+        words = f"{words}; looked for: {job.trainer.looked_for}"
+        words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
+    return Leftovers(unrecognised, words, tuple(path for path, _ in files), remedy or again)
+
+
+def _listed(files: Sequence[tuple[Path, str]], folder: Path) -> str:
+    """Files with why they are none; what holds for several is there once."""
+    by_reason: dict[str, list[str]] = {}
+    for path, why in files:
+        by_reason.setdefault(why, []).append(os.path.relpath(path, folder))
+    of = ((names[:_MOST], len(names[_MOST:]), quoted(why)) for why, names in [*by_reason.items()][:_MOST])
+    said = (f"{', '.join(few)}{f' and {more} more' if more else ''} ({why})" for few, more, why in of)
+    more = sum(map(len, [*by_reason.values()][_MOST:]))
+    return ", ".join(said) + (f" and {more} more" if more else "") or "no file that looks like a checkpoint"
 
 
 def _lines(trainer: Trainer, log: Path) -> str:
@@ -234,4 +241,4 @@ class ResumeProof:
         """For the end of a training that went well: that the proof never came."""
         if not self._pending or self._asked is None:
             return None
-        return f"asked to resume from {self._asked.path}, but its log never says that it resumed"
+        return f"asked to resume from {self._asked.path}, and no line of its log shows whether it did"

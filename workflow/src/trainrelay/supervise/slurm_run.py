@@ -34,7 +34,8 @@ def here(environment: Mapping[str, str]) -> SlurmRun | None:
 def why_stopped(run: SlurmRun | None, warn_s: int) -> SlurmStop | None:
     """What Slurm says at this moment; None if it does not end the job. No answer: it may.
 
-    `warn_s`: how long before its limit the job asked to be warned.
+    `warn_s`: how long before its limit the job asked to be warned, or more: a short one asks for less, and
+    what limit it asked for may be in Snakemake's profile.
     """
     try:
         return read(shown_job(run.job_id, _ASK_S), warn_s, run.restarts) if run else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 MAX_LINE_BYTES = 64 * 1024  # lines of progress have hundreds; what never ends a line must not fill the memory
@@ -15,10 +16,11 @@ _KNOWN_BYTES = 64  # read last, a line or so: where others are there now, the fi
 class Tail:
     """Complete lines of a file that is still being written, each exactly once.
 
-    A line is cut at 64 kB. Of a line that a progress bar overwrote (carriage returns) the last state
-    counts. What is not UTF-8 is replaced. Of a file that is there already, `last_bytes` are read, from the
-    next line on; None: all of it. A file that comes later, or was truncated, is read from its start. Where a
-    rotation put a newer file in its place, both are read: a writer that has the old one open continues there.
+    A line is cut at 64 kB. Of a line that a progress bar overwrote (carriage returns) the last state counts,
+    and, as a separate line, the one before it: the bar at whose place the rest was printed. What is not
+    UTF-8 is replaced. Of a file that is there already, `last_bytes` are read, from the next line on; None:
+    all of it. A file that comes later, or was truncated, is read from its start. Where a rotation put a newer
+    file in its place, both are read: a writer that has the old one open continues there.
     """
 
     def __init__(self, path: Path, last_bytes: int | None = None) -> None:
@@ -37,8 +39,8 @@ class Tail:
         for chunk in self._chunks():
             *complete, rest = (self._rest + chunk).split(b"\n")
             self._overwritten = b"\r" in rest or (self._overwritten and not complete)
-            self._rest = _last_state(rest)[:MAX_LINE_BYTES]
-            yield from map(_text, complete)
+            self._rest = _last_states(rest)[:MAX_LINE_BYTES]
+            yield from chain.from_iterable(map(_states, complete))
         self._look_for_newer()
         yield from self._newer.lines() if self._newer else ()
 
@@ -47,13 +49,13 @@ class Tail:
         yield from self.lines()
         for tail in (self, self._newer):
             if tail and tail._rest:
-                yield _text(tail._rest)
+                yield from _states(tail._rest)
                 tail._rest = b""
 
     @property
     def bar(self) -> str:
         """The state of a progress bar, which ends no line for an epoch; empty if there is none."""
-        own = _text(self._rest) if self._overwritten else ""
+        own = _states(self._rest)[-1] if self._overwritten else ""
         return (self._newer.bar if self._newer else "") or own
 
     @property
@@ -104,15 +106,20 @@ class RowsTail(Tail):
     def lines(self) -> Iterator[str]:
         """Every row completed since the last call."""
         if self._first:
-            yield _text(self._first.rstrip(b"\n"))
+            yield from _states(self._first.rstrip(b"\n"))
             self._first = b""
         yield from super().lines()
 
 
-def _last_state(line: bytes) -> bytes:
-    shown = line.rstrip(b"\r")
-    return line[shown.rfind(b"\r") + 1 :]
+def _last_states(line: bytes) -> bytes:
+    """The last state, behind the one before it that is not blank."""
+    cut = line.rstrip(b"\r").rfind(b"\r")
+    before = line[: max(cut, 0)].rstrip(b"\r ")
+    shown = before[before.rfind(b"\r") + 1 :]
+    return (shown + b"\r" if shown else b"") + line[cut + 1 :]
 
 
-def _text(line: bytes) -> str:
-    return _last_state(line).rstrip(b"\r")[:MAX_LINE_BYTES].decode("utf-8", errors="replace")
+def _states(line: bytes) -> list[str]:
+    """These as text."""
+    states = _last_states(line).rstrip(b"\r").rsplit(b"\r", 1)
+    return [state[:MAX_LINE_BYTES].decode("utf-8", errors="replace") for state in states]

@@ -153,9 +153,9 @@ class Script(Trainer):
         return self._name.fullmatch(path.name) is not None
 
     def checkpoint_path(self, work_dir: Path, count: int) -> Path:
-        """As its settings name it, in a plan; which of several it is, only the file tells."""
-        name = filled(self._named, dict.fromkeys(("epoch", "iter"), str(count)))
-        name = f"checkpoint-of-{self.unit}-{count}" if set("*?[") & set(name) else name
+        """As its settings name it, in a plan; of several, or counted from 0, only the file tells which."""
+        name = self._named.replace("{iter}", str(count))
+        name = f"checkpoint-of-{self.unit}-{count}" if set("*?[{") & set(name) else name
         return self.saves_in(work_dir) / name
 
     def _from_cwd(self, request: LaunchRequest, path: str) -> str:
@@ -247,7 +247,9 @@ class Script(Trainer):
             for wrong in sorted(named & {"epoch", "epochs", "iter", "iters"} - {key, key[:-1]}):
                 right = f"{{{key if wrong[-1] == 's' else key[:-1]}}}"
                 yield f"script.{section} has {{{wrong}}}, and the stage has {key}; write {right}"
-        if "config" not in said and os.path.normpath(request.config) != os.path.normpath(request.entry):
+        entry, root = os.path.normpath(request.entry), Path(request.root)
+        gone = root.is_dir() and not (root / entry).is_file()  # that is a problem by itself
+        if "config" not in said and os.path.normpath(request.config) != entry and not gone:
             how = f"add {{config}} to it, or give config and entry ({request.entry}) the same file"
             yield f"script.command does not use the stage's config {request.config}; {how}"
         if request.load_from is not None and settings.init is None:

@@ -115,7 +115,8 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     archived_to = next_archive(facts) if action == "retrain" else None
     # Of a finished stage, the start that trains it from the beginning.
     resumed = str(facts.checkpoints[0][1]) if action in ("resume", "extend") and facts.checkpoints else None
-    request = replace(launch_request(at), resume_from=resumed)
+    request = launch_request(at, parent_trains=bool(training_parent))
+    request = replace(request, resume_from=resumed)
     fresh, problems = judged.kind == "fresh", unsupported(at, request)
     refused = _refusals(facts, action, fresh, problems) if action in TRAINS else []
     action = "refuse" if refused else action
@@ -159,7 +160,8 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     # What an earlier stage is still to promote is not missing.
     there = settings.init_from is None or (facts.parent and not parent)
     initial = initial_path(facts.at) if there else None
-    if settings.init_match_min is not None and initial_path(facts.at) is None:
+    a_file = initial_path(facts.at) and not (facts.at.parent and facts.at.parent.trainer.saves_folders)
+    if settings.init_match_min is not None and not a_file:
         yield "init_match_min compares nothing: no init_from or load_from names a checkpoint file"
     needed, begun = missing(request, initial, facts.at.parent), facts.at.trainer.start_problems
     yield from (f"refused if started here: {why}" for why in (*needed, *begun(request, certain=True)))
@@ -200,7 +202,7 @@ def resumes(facts: state.Facts) -> str | None:
     """Where a start would resume, in words; None: it starts from scratch."""
     if step := resume_step(facts)[0]:
         return str(step.point)
-    return f"after {facts.unit} {facts.done}" if facts.checkpoints else None
+    return f"after {facts.unit} {facts.reached}" if facts.checkpoints else None
 
 
 def save_interval(facts: state.Facts) -> int | None:
@@ -281,7 +283,8 @@ def _action(
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
     if not (facts.checkpoints or step):
-        return "train", f"{judged.reason}; there is no checkpoint to resume from"
+        why = "" if judged.kind == "stopped" else "; there is no checkpoint to resume from"
+        return "train", f"{judged.reason}{why}"
     if facts.attempts and facts.attempts[-1].end == "done" and trained_to(facts.attempts) < facts.asked:
         return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
@@ -305,7 +308,7 @@ def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepC
         "nothing": "trains nothing (complete)",
         "train": f"trains {facts.asked} {unit}s",
         "resume": (
-            f"resumes after {unit} {facts.done} of {facts.asked}"
+            f"resumes after {unit} {facts.reached} of {facts.asked}"
             if facts.done < facts.asked
             else f"verifies the checkpoint of {unit} {facts.asked}; trains nothing if it is valid"
         ),

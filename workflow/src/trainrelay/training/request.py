@@ -14,8 +14,9 @@ from trainrelay.training import state
 from trainrelay.training.context import StageContext
 
 
-def launch_request(at: StageContext) -> LaunchRequest:
-    """One start of a stage from its beginning, on the ladder's first rung."""
+def launch_request(at: StageContext, *, parent_trains: bool = False) -> LaunchRequest:
+    """One start of a stage from its beginning, on the ladder's first rung; `parent_trains`: once the earlier
+    stage has."""
     settings, how = at.settings, at.trainer_settings
     return LaunchRequest(
         root=str(at.root),
@@ -38,19 +39,19 @@ def launch_request(at: StageContext) -> LaunchRequest:
         options=settings.options,
         env=how.env,
         seed=settings.seed,
-        load_from=_of_the_earlier_stage(at),
+        load_from=_of_the_earlier_stage(at, parent_trains=parent_trains),
         trainer_config=at.trainer_config,
     )
 
 
-def _of_the_earlier_stage(at: StageContext) -> str | None:
+def _of_the_earlier_stage(at: StageContext, *, parent_trains: bool = False) -> str | None:
     """The checkpoint of `init_from`, as the trainer reads it: the promotion target, else the saved file."""
     parent = at.parent
     if parent is None:
         return None
     if parent.settings.promotion is not None:
         return parent.settings.promotion.target if parent.root == at.root else str(parent.paths.target)
-    if promoted := state.promoted_file(at):
+    if not parent_trains and (promoted := state.promoted_file(at)):
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
     if parent.settings.best:
@@ -103,13 +104,14 @@ def missing(request: LaunchRequest, initial: Path | None, parent: StageContext |
     if not root.is_dir():
         yield f"the trainer's checkout {root} does not exist; clone it there, or set trainer.root to yours"
         return
-    for what, name, key in (
+    needed = (
         ("training script", request.entry, "trainer.entry"),
         ("training config", request.config, "config"),
-    ):
-        if not (root / name).is_file():
-            yield f"the {what} {root / name} does not exist; set `{key}` to a file that exists"
-    if request.trainer_config.problem and (root / request.config).is_file():
+    )
+    gone = [one for one in needed if not (root / one[1]).is_file()]
+    for what, name, key in gone:
+        yield f"the {what} {root / name} does not exist; set `{key}` to a file that exists"
+    if request.trainer_config.problem and not gone:  # else it is that
         why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"
     if request.prefix and shutil.which(request.prefix[0]) is None:

@@ -113,6 +113,12 @@ class Facts:
         return max((epoch for epoch, _ in self.checkpoints), default=0)
 
     @property
+    def reached(self) -> str:
+        """`done` in words: before a start has learnt how the trainer counts epochs, it may be one more."""
+        known = self.work_dirs.bases.saved is not None or not self.checkpoints or self.done >= self.asked
+        return str(self.done) if known else f"{self.done} or {self.done + 1}"
+
+    @property
     def step(self) -> StepCheckpoint | None:
         """The furthest step checkpoint, if the trainer has saved none past it; judged when it is used."""
         return next((one for one in self.steps if one.reached >= (self.done, 0)), None)
@@ -448,7 +454,7 @@ def _unfinished(facts: Facts) -> State:
     why = f" ({last.reason})" if last and last.reason else ""
     more = facts.step.point.iteration - (facts.done if facts.unit == "iteration" else 0) if facts.step else 0
     within = f", {count(more, 'iteration')} more" if facts.step else ""
-    where = f"{facts.done} of {facts.asked} {facts.unit}s trained{within}; {how}{why}"
+    where = f"{facts.reached} of {facts.asked} {facts.unit}s trained{within}; {how}{why}"
     # What was not understood then is now, by what the config says since.
     understood = last and last.end == "unfinished" and last.newest_saved < last.asked
     if last and not (understood and facts.done >= facts.asked) and (decision := gave_up(last)):

@@ -172,7 +172,8 @@ def _place(
     """
     if facts.unit == "iteration":
         printed = step.iteration if step else attempt.last_iteration if attempt else None
-        return None, printed or facts.done or None, facts.asked
+        whole = facts.done if facts.done >= facts.asked else None  # the last ones need not be printed
+        return None, whole or printed or facts.done or None, facts.asked
     if step is not None:
         return step.epoch, step.iteration, step.iters_per_epoch
     if attempt is not None and attempt.last_epoch is not None:

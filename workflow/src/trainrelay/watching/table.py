@@ -121,7 +121,9 @@ def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
             yield f"{row.name}: from the initial checkpoint: {row.initial}"
         yield from (f"{row.name}: {sentence}" for sentence in (*filter(None, [row.at_risk]), *row.bad_nodes))
         if row.last_event is not None and row.last_event_ago_s is not None:
-            yield f"{row.name}, {ago(row.last_event_ago_s)} ago: {row.last_event}"
+            what, _, why = row.last_event.partition(": ")
+            event = what if why and why in row.reason else row.last_event
+            yield f"{row.name}, {ago(row.last_event_ago_s)} ago: {event}"
 
 
 def ago(seconds: float) -> str:
