@@ -263,6 +263,16 @@ def test_a_failure_right_behind_a_bar_is_its_end(tmp_path: Path) -> None:
             (4, 33.5),
         ),
         (
+            # It counts from 1, so its last line but one is none for all.
+            [
+                "Epoch: [4][20/20]\tTime 0.1 (0.1)\tLoss 3.5 (3.0)",
+                "Test: [ 1/12]\tTime 1.5 (1.5)\tAcc@1 40.5 (40.5)",
+                "Test: [11/12]\tTime 1.5 (1.5)\tAcc@1 40.5 (25.5)",
+                " *   Acc@1 33.500 Acc@5 50.500",
+            ],
+            (4, 33.5),
+        ),
+        (
             [
                 "INFO:tensorflow:loss = 4.5, step = 100 (12.3 sec)",
                 "INFO:tensorflow:loss = 4.5, step = 200 (12.3 sec)",

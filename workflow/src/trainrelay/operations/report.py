@@ -138,6 +138,7 @@ def _stage(at: StageContext) -> StageReport:
         archived=tuple(map(_archived, archived_trainings(facts.paths))),
         links=_links(facts),
         bad_nodes=() if facts.train else tuple(of_run(at).values()),
+        not_promoted=state.refused_promotion(facts) if judged.kind == "complete" else "",
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 

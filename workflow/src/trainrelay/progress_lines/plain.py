@@ -55,6 +55,7 @@ class PlainLines:
         self._whole = ""  # iterations of an epoch, where a line names both
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
+        self._evaluated_from = set[int]()  # 0 and 1, as far as an evaluation counted its batches by them
         self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
 
     def may_follow(self, line: str) -> bool:
@@ -100,7 +101,8 @@ class PlainLines:
         if evaluates:
             self._named = ""
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
-            if at + 1 < of:  # not its last line
+            self._evaluated_from |= {at} & {0, 1} if of else set()
+            if at + 1 < of or (at < of and self._evaluated_from == {1}):  # not its last line
                 return {}
             numbers = pairs | (found.means if of else {})
             trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})

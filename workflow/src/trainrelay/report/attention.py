@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import STOPPED, AttemptRecord, Finding, RunReport, StageReport
-from trainrelay.report.card import STATE_TONES, Tone, accepted_reason, alarms, findings_of
+from trainrelay.report.card import STATE_TONES, Tone, accepted_reason, alarms, findings_of, refusal
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
 from trainrelay.report.formatting import check_title, sentence, shown_evidence, utc
@@ -35,6 +35,9 @@ def notices(stage: StageReport) -> tuple[Notice, ...]:
     ended = tuple(_ended_badly("warn", stage.attempts[-1:]))
     if STATE_TONES.get(stage.state) in ("bad", "warn") and not (failed or ended):
         failed = [Notice("bad", "It needs your decision", sentence(stage.state_reason or stage.state))]
+    failed += [
+        Notice("bad", "Its checkpoint is not promoted", sentence(why)) for why in [refusal(stage)] if why
+    ]
     others = (
         *acceptances(stage),
         *_fallback(stage),
