@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from trainrelay.progress_lines.names import EVALUATED, is_aside, is_known, is_of_evaluation, named
 
-Evaluates = Literal["epoch", "before", "amid"]  # the whole epoch, that before it, or its beginning
+# The whole epoch, perhaps but for the last batch; that before it, or its beginning.
+Evaluates = Literal["epoch", "nearly", "before", "amid"]
 DRAWN = r"%\|[^|]{0,500}\|"
 _BAR = re.compile(
     r"(?:\[[a-z]+\d+\]:\s?)?(?:train(?:ing)?:? )?epoch:? ?\[?(\d{1,9})(?:/(\d{1,9}))?\]?:?"

@@ -74,6 +74,7 @@ class ConsoleReader(LineReader):
             return {}
         newest = self._epoch if by_epoch else self._iteration
         said = self._plain.said(bar.plain, newest, self._all_iters)
+        self._evaluates = "nearly" if self._plain.nearly else "epoch"
         if bar.of != "other":
             self._counts |= "iter" in said
         elif self._all_iters == 0 and not self._counts:

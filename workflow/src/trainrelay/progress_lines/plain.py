@@ -55,7 +55,9 @@ class PlainLines:
         self._whole = ""  # iterations of an epoch, where a line names both
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
-        self._evaluated_from = set[int]()  # 0 and 1, as far as an evaluation counted its batches by them
+        self.nearly = (
+            False  # the newest was of an evaluation's last line but one, counted from 1, or its last
+        )
         self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
 
     def may_follow(self, line: str) -> bool:
@@ -69,6 +71,7 @@ class PlainLines:
 
     def said(self, line: str, newest: int | None, iters: int | None) -> Mapping[str, object]:
         """Names and values. `newest`: epoch or, where these count, iteration; `iters` as LineReader's."""
+        self.nearly = False
         if lightning := _of_lightning(line) if iters is None else {}:
             return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
@@ -101,9 +104,9 @@ class PlainLines:
         if evaluates:
             self._named = ""
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
-            self._evaluated_from |= {at} & {0, 1} if of else set()
-            if at + 1 < of or (at < of and self._evaluated_from == {1}):  # not its last line
+            if at + 1 < of:  # not its last line
                 return {}
+            self.nearly = at + 1 == of
             numbers = pairs | (found.means if of else {})
             trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
             said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items() if name != "lr"}

@@ -39,6 +39,7 @@ class _Start:
     last: _Place = (-1, 0, -1)
     at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
     highest: int = 0  # of the iterations
+    nearly: _Place | None = None  # an evaluation of which there may be a last line to come, which counts
     iters: int | None = None
     by_iteration: bool = False
 
@@ -52,8 +53,10 @@ class _Start:
         evaluated = (seen.epoch - (seen.evaluates == "before"), 2, (seen.iteration or 0) if of_part else 0)
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
-                self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
+                new, old = {metric_name(k): v for k, v in values.items()}, self.rows[place]
+                self.rows[place] = old | new if place == self.nearly else new | old
                 self.last = place
+        self.nearly = evaluated if seen.evaluates == "nearly" else None
 
     def goes_back(self, seen: LineSeen) -> bool:
         """Whether a line is of a later start; the mean of an epoch comes after its iterations."""
