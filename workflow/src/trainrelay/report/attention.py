@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import STOPPED, AttemptRecord, Finding, RunReport, StageReport
-from trainrelay.report.card import STATE_TONES, Tone, accepted_reason, alarms, findings_of, refusal
+from trainrelay.report.card import STATE_TONES, Tone, accepted_reason, alarms, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
 from trainrelay.report.formatting import check_title, sentence, shown_evidence, utc
@@ -33,11 +33,10 @@ def notices(stage: StageReport) -> tuple[Notice, ...]:
     nodes = (Notice("warn", "A node is avoided", sentence(said)) for said in stage.bad_nodes)
     failed = [Notice("bad", "The last start failed", why) for why in [stage.failed_start] if why]
     ended = tuple(_ended_badly("warn", stage.attempts[-1:]))
-    if STATE_TONES.get(stage.state) in ("bad", "warn") and not (failed or ended):
+    if why := stage.not_promoted:
+        failed.append(Notice("bad", "Its checkpoint is not promoted", sentence(why)))
+    elif STATE_TONES.get(stage.state) in ("bad", "warn") and not (failed or ended):
         failed = [Notice("bad", "It needs your decision", sentence(stage.state_reason or stage.state))]
-    failed += [
-        Notice("bad", "Its checkpoint is not promoted", sentence(why)) for why in [refusal(stage)] if why
-    ]
     others = (
         *acceptances(stage),
         *_fallback(stage),

@@ -59,11 +59,9 @@ def _complete(tone: Tone, complete: Sequence[bool], noun: str) -> tuple[str, str
 
 def state_tone(stage: StageReport) -> Tone:
     """The colour of the state; a training that ended early is not one that never began."""
-    if refusal(stage):
-        return "bad"
     if stage.state == "resumable" and stage.attempts:
         return "warn" if stage.attempts[-1].end in {"done", *STOPPED} else "bad"
-    return STATE_TONES.get(stage.state, "idle")
+    return "bad" if stage.not_promoted else STATE_TONES.get(stage.state, "idle")
 
 
 def verdict_tone(stage: StageReport) -> Tone:
@@ -94,11 +92,6 @@ def _without_analysis(stage: StageReport) -> tuple[str, str]:
         return "No verdict yet", "No log of this stage has been analysed."
     last = stage.attempts[-1]
     return "No line of its log is understood", f"Attempt {last.number} ended: {last.end} ({last.reason})."
-
-
-def refusal(stage: StageReport) -> str:
-    """Why it is not promoted, where no finding says so."""
-    return "" if any(each.blocking for each in alarms(stage)) else stage.not_promoted
 
 
 def alarms(stage: StageReport) -> list[Finding]:
