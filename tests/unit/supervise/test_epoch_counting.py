@@ -268,6 +268,15 @@ def test_a_stage_that_counts_on_from_the_first_epoch_of_another_is_told_from_one
     assert counting.doubt is None
 
 
+def test_an_end_of_which_no_line_tells_does_not_turn_the_count() -> None:
+    """It counts from 1, and prints too rarely for a line of its last epoch."""
+    counting = EpochCounting(begun(), learns=True)
+    for epoch, iteration in ((1, 7), (2, 4), (3, 1)):
+        counting.step(StepSeen(epoch + 1, iteration, 10, 1.0, None))
+    counting.finish({Path("c.pth"): Glance((1, 1, 1), EPOCHS)}, EPOCHS)
+    assert counting.bases.printed == 1
+
+
 @pytest.mark.parametrize("before", [begun(), begun(EpochBases(printed=0, saved=1), 2)])
 def test_a_line_of_epoch_0_before_the_first_one_is_seen_by_the_last_file(before: AttemptRecord) -> None:
     """As of a script that first tells the loss of what it starts from."""
