@@ -476,6 +476,7 @@ def rises(rates):
         ([2e-4, 2e-4, 4e-4, 4e-4], None),  # another rate from there on
         ([1e-4, 2e-4, 4e-4, 2e-4, 1e-4, 2e-4, 3e-4, 1e-4], None),  # up and down, again and again
         ([at * 1e-4 for at in range(1, 11)], None),  # still rising
+        ([at * 1e-4 for at in range(1, 6)], None),  # the same, by epochs
         ([1e-4, 2e-4, 4e-4, 2e-4, 1e-4, 3e-4, 3e-4, 3e-4], None),  # the epochs were raised meanwhile
     ],
 )

@@ -94,6 +94,11 @@ def test_what_needs_a_decision_is_said_with_its_reason() -> None:
     said = "stage1 is not promoted unless you accept it: 14 of 1123 tensors"
     assert said in words(RunReport("x", (blocked,), {}))
     assert said not in words(RunReport("x", (stage,), {}))
+    refused = dataclasses.replace(sample_report.stage1(), not_promoted="it has no checkpoint of epoch 3")
+    told = words(RunReport("x", (refused,), {}))
+    assert "Something failed 1 of 1 stage complete" in told
+    assert "stage1 is not promoted: it has no checkpoint of epoch 3." in told
+    assert "Its checkpoint is not promoted stage1 it has no checkpoint of epoch 3." in told
 
 
 def test_the_hand_over_between_stages_is_a_row() -> None:

@@ -266,6 +266,24 @@ def test_a_stage_that_counts_on_from_another_one_tells_the_first_number_at_its_e
     assert counting.bases.printed == printed
 
 
+def test_a_stage_that_counts_on_from_the_first_epoch_of_another_is_told_from_one_that_counts_from_1() -> None:
+    """Its first line is of epoch 1, from 0; its last file holds more epochs than a count from 1 has."""
+    trainer, counting = Trainer(0, 0, overwrites=True), EpochCounting(begun(), learns=True)
+    play(trainer, counting, list(events(2, EPOCHS, 1)), at(1, 3, 5))
+    counting.finish(dict(trainer.files), EPOCHS)
+    assert counting.bases == EpochBases(printed=0, saved=0)
+    assert counting.doubt is None
+
+
+def test_an_end_of_which_no_line_tells_does_not_turn_the_count() -> None:
+    """It counts from 1, and prints too rarely for a line of its last epoch."""
+    counting = EpochCounting(begun(), learns=True)
+    for epoch, iteration in ((1, 7), (2, 4), (3, 1)):
+        counting.step(StepSeen(epoch + 1, iteration, 10, 1.0, None))
+    counting.finish({Path("c.pth"): Glance((1, 1, 1), EPOCHS)}, EPOCHS)
+    assert counting.bases.printed == 1
+
+
 @pytest.mark.parametrize("before", [begun(), begun(EpochBases(printed=0, saved=1), 2)])
 def test_a_line_of_epoch_0_before_the_first_one_is_seen_by_the_last_file(before: AttemptRecord) -> None:
     """As of a script that first tells the loss of what it starts from."""

@@ -449,3 +449,10 @@ def test_a_broken_checkpoint_of_another_name_may_have_had_an_optimizer(tmp_path:
     found, skipped = dirs.newest_valid(kind())
     assert (found, skipped) == (None, [f"{tmp_path}/m2.pt is not complete: it lacks optimizer"])
     assert dirs.newest_valid(kind(checkpoints="m{epoch}.pt"))[0], "the other is none of this training"
+
+
+def test_iterations_that_count_from_0_end_with_their_epoch() -> None:
+    """As timm's, of which the last line of an epoch is a batch short of it."""
+    follower = Follower(kind())
+    seen = [follower.see(f"Train: 2 [{at:4}/18]  Loss: 0.5 (0.5)") for at in (0, 16, 17)]
+    assert [one.iteration for one in seen if isinstance(one, StepSeen)] == [1, 17, 18]

@@ -263,6 +263,26 @@ def test_a_failure_right_behind_a_bar_is_its_end(tmp_path: Path) -> None:
             (4, 33.5),
         ),
         (
+            # It counts from 1: its last line but one may be the last of one that counts from 0.
+            [
+                "Epoch: [4][20/20]\tTime 0.1 (0.1)\tLoss 3.5 (3.0)",
+                "Test: [ 1/12]\tTime 1.5 (1.5)\tAcc@1 40.5 (40.5)",
+                "Test: [11/12]\tTime 1.5 (1.5)\tAcc@1 40.5 (25.5)",
+                " *   Acc@1 33.500 Acc@5 50.500",
+            ],
+            (4, 33.5),
+        ),
+        (
+            # timm counts from 0 to one less than there are.
+            [
+                "Train: 4 [  17/18 (100%)]  Loss: 3.5 (3.0)",
+                "Test: [   0/5]  Time: 0.1 (0.1)  Acc@1: 40.5 (40.5)",
+                "Test: [   4/5]  Time: 0.1 (0.1)  Acc@1: 40.5 (25.5)",
+                "Test: [   5/5]  Time: 0.1 (0.1)  Acc@1: 40.5 (33.5)",
+            ],
+            (4, 33.5),
+        ),
+        (
             [
                 "INFO:tensorflow:loss = 4.5, step = 100 (12.3 sec)",
                 "INFO:tensorflow:loss = 4.5, step = 200 (12.3 sec)",

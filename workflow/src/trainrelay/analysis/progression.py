@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import TRAINING, Case, kept
@@ -42,14 +43,16 @@ def _notable(rows: list[Row]) -> Iterator[tuple[Row, str]]:
 
 
 def _warmup_done(rows: list[Row]) -> Row | None:
-    """Where the learning rate is first as high as it gets, after it rose in steps, never rises again."""
+    """Where the learning rate is first as high as it gets, after it rose in steps, never rises again. If it
+    is not there for longer than at a step before, it may still rise."""
     rated = [row for row in rows if "lr" in row.values]
     rates = [row.values["lr"] for row in rated]
     high = max(rates, default=0.0) * (1 - 1e-6)
     at = next((at for at, rate in enumerate(rates) if rate >= high), 0)
     up, down = rates[: at + 1], rates[at:]
     done = up == sorted(up) and len(set(up)) >= FEWEST_RATES and down == sorted(down, reverse=True)
-    return rated[at] if done and rated[at] is not rows[-1] else None
+    steps = Counter(up[:-1]).values()  # how long it was at each
+    return rated[at] if done and (rates[-1] < high or len(down) > max(steps)) else None
 
 
 def _early(rows: list[Row]) -> Row | None:

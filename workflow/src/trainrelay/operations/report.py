@@ -120,6 +120,7 @@ def _stage(at: StageContext) -> StageReport:
     settings = at.settings
     facts = state.read(at)
     judged, analysis = state.judge(facts), _analysis(facts)
+    blocked = analysis and any(finding.blocking for finding in analysis.findings)
     return StageReport(
         name=at.stage,
         state=judged.kind,
@@ -138,6 +139,7 @@ def _stage(at: StageContext) -> StageReport:
         archived=tuple(map(_archived, archived_trainings(facts.paths))),
         links=_links(facts),
         bad_nodes=() if facts.train else tuple(of_run(at).values()),
+        not_promoted="" if blocked or judged.kind != "complete" else state.refused_promotion(facts),
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 

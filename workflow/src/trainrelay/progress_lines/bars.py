@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 from trainrelay.progress_lines.names import EVALUATED, is_aside, is_known, is_of_evaluation, named
 
-# Of the whole epoch, of that before it, or of its beginning; or as far as it came, sample by sample
-Evaluates = Literal["epoch", "before", "amid", "running"]
+# The whole epoch, perhaps without its last batches; that before it, or its beginning.
+Evaluates = Literal["epoch", "running", "before", "amid"]
 DRAWN = r"%\|[^|]{0,500}\|"
 _BAR = re.compile(
     r"(?:\[[a-z]+\d+\]:\s?)?(?:train(?:ing)?:? )?epoch:? ?\[?(\d{1,9})(?:/(\d{1,9}))?\]?:?"

@@ -78,8 +78,8 @@ class ConsoleReader(LineReader):
             return {}
         newest = self._epoch if by_epoch else self._iteration
         said = self._plain.said(bar.plain, newest, self._all_iters)
-        if "ample: " in line and _SAMPLE.search(line):
-            self._evaluates = "running"
+        running = self._plain.nearly or ("ample: " in line and _SAMPLE.search(line))
+        self._evaluates = "running" if running else "epoch"
         if bar.of != "other":
             self._counts |= "iter" in said
         elif self._all_iters == 0 and not self._counts:

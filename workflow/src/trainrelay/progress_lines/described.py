@@ -48,8 +48,8 @@ class LineSeen:
     """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
 
     `by_iteration`: of a training that counts iterations, in epoch 1 unless bars count epochs; `evaluates`: a
-    whole epoch, or that `before` it, or `amid`: an epoch may have several, this one is after its iteration;
-    `running`: more of the same is to come.
+    whole epoch (`running`, more of it may follow, which counts), or that `before` it, or `amid`: an epoch may
+    have several, this one is after its iteration.
     """
 
     epoch: int
@@ -140,7 +140,8 @@ class LineReader:
             return None
         values, evaluated = trained_and_evaluated(others)
         if "iter" not in counts:
-            return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
+            of_epoch = self._epoch, None, None, counts.get("epochs")
+            return LineSeen(*of_epoch, values, evaluated, evaluates=self._evaluates)
         at = self._epoch, self._within(self._epoch, counts["iter"]), self._iters, counts.get("epochs")
         return LineSeen(*at, values, evaluated, evaluates=self._evaluates)
 

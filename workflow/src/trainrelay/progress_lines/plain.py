@@ -56,6 +56,9 @@ class PlainLines:
         self._whole: str | None = None  # iterations of an epoch; "" below a line that only names it
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
+        self.nearly = (
+            False  # the newest was of an evaluation's last line but one, counted from 1, or its last
+        )
         self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
 
     def may_follow(self, line: str) -> bool:
@@ -69,6 +72,7 @@ class PlainLines:
 
     def said(self, line: str, newest: int | None, iters: int | None) -> Mapping[str, object]:
         """Names and values. `newest`: epoch or, where these count, iteration; `iters` as LineReader's."""
+        self.nearly = False
         if lightning := _of_lightning(line) if iters is None else {}:
             return lightning
         line = _DARKNET.sub(r"iter \1 loss: \2 lr: \3", line) if " rate," in line else line
@@ -107,6 +111,7 @@ class PlainLines:
             at, of = int(place.get("iter", 0)), int(place.get("iters", 0) or 0)
             if at + 1 < of:  # not its last line
                 return {}
+            self.nearly = at + 1 == of
             numbers = pairs | (found.means if of else {})
             trained, evaluated = trained_and_evaluated({name: float(text) for name, text in numbers.items()})
             said = {f"val_{name}": value for name, value in {**trained, **evaluated}.items() if name != "lr"}

@@ -206,6 +206,7 @@ class StageReport:
     analysis: Analysis | None = None
     acceptance: Acceptance | None = None
     bad_nodes: tuple[str, ...] = ()  # sentences; of a complete stage none
+    not_promoted: str = ""  # why its last promotion was refused, where no finding says so
     failed_start: str = ""  # why the start before this report trained nothing
     iters: int | None = None  # in place of epochs
     last_lines: tuple[str, ...] = ()  # of the newest log

@@ -33,7 +33,9 @@ def notices(stage: StageReport) -> tuple[Notice, ...]:
     nodes = (Notice("warn", "A node is avoided", sentence(said)) for said in stage.bad_nodes)
     failed = [Notice("bad", "The last start failed", why) for why in [stage.failed_start] if why]
     ended = tuple(_ended_badly("warn", stage.attempts[-1:]))
-    if STATE_TONES.get(stage.state) in ("bad", "warn") and not failed:
+    if why := stage.not_promoted:
+        failed.append(Notice("bad", "Its checkpoint is not promoted", sentence(why)))
+    elif STATE_TONES.get(stage.state) in ("bad", "warn") and not failed:
         why = stage.state_reason.removeprefix("needs your decision: ") or stage.state
         failed = [Notice("bad", "It needs your decision", sentence(why))]
         ended = () if stage.state == "stopped" else ended  # `why` tells it

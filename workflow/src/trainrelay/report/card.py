@@ -61,7 +61,7 @@ def state_tone(stage: StageReport) -> Tone:
     """The colour of the state; a training that ended early is not one that never began."""
     if stage.state == "resumable" and stage.attempts:
         return "warn" if stage.attempts[-1].end in {"done", *STOPPED} else "bad"
-    return STATE_TONES.get(stage.state, "idle")
+    return "bad" if stage.not_promoted else STATE_TONES.get(stage.state, "idle")
 
 
 def verdict_tone(stage: StageReport) -> Tone:

@@ -116,6 +116,9 @@ class EpochCounting:
             self._epoch = epochs
         numbers = {seen.number for seen in files.values() if seen.number is not None}
         newest = max(numbers, default=-1)
+        if epochs == newest and self._printed == 1 and self._epoch == newest - 1 and self._whole:
+            # More are saved than a count from 1 has finished: it counts on, from the second epoch, from 0.
+            self._printed, self._epoch, self._votes = 0, newest, {0} if self.learns else self._votes
         past = self._printed == 0 and self._epoch == (asked := epochs or self._asked) + 1 and self.learns
         last = past and (newest == asked or (not epochs and newest == asked - 1 and 0 not in numbers))
         if last and 0 not in self._votes:

@@ -204,6 +204,7 @@ class Follower:
     def __init__(self, trainer: Trainer) -> None:
         self.described = trainer.described and trainer.described()
         self._observe = trainer.observe
+        self._from_0 = False  # the iterations of an epoch are counted from 0
 
     def see(self, line: str) -> Observation | None:
         """What the next line says, or None."""
@@ -213,7 +214,10 @@ class Follower:
         if not self.described.is_read(seen) or (seen.evaluated and not seen.values):
             return None
         norm, epoch = seen.values.get("grad_norm"), seen.epoch if seen.by_iteration else seen.epoch + 1
-        return StepSeen(epoch, seen.iteration or 0, seen.iters, seen.loss, None, norm, seen.by_iteration)
+        self._from_0 |= seen.iteration == 0 and not seen.by_iteration
+        at = 0 if seen.iteration is None else seen.iteration + self._from_0
+        at = min(at, seen.iters or at)
+        return StepSeen(epoch, at, seen.iters, seen.loss, None, norm, seen.by_iteration)
 
 
 class Trainer(Protocol):

@@ -227,7 +227,7 @@ def judge(facts: Facts) -> State:
         return replace(_running(facts), differences=tuple(changes))
     complete = None if changes else _complete(facts)
     if complete is not None and (facts.elsewhere or not facts.not_ours):
-        refused = facts.not_promoted and not taken_as_is(facts) and facts.not_promoted.reason
+        refused = refused_promotion(facts)
         warning = f"; warning: its last promotion was refused: {refused}" if refused else ""
         return replace(complete, reason=complete.reason + warning)
     if problem := _unusable(facts, facts.identity, changed=bool(changes)):
@@ -236,6 +236,11 @@ def judge(facts: Facts) -> State:
         kind: StateKind = "fresh" if never_trained(facts) else "changed"
         return State(kind, "the training's identity has changed", tuple(changes))
     return _unfinished(facts)
+
+
+def refused_promotion(facts: Facts) -> str:
+    """Why the last promotion was refused; empty if it was not."""
+    return facts.not_promoted.reason if facts.not_promoted and not taken_as_is(facts) else ""
 
 
 def never_trained(facts: Facts) -> bool:

@@ -42,6 +42,7 @@ class _Start:
     at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
     first: tuple[int, int] = (-1, 0)  # those of the first one
     highest: int = 0  # of the iterations
+    running: _Place | None = None  # an evaluation of which more may follow, which counts
     iters: int | None = None
     by_iteration: bool = False
 
@@ -62,9 +63,10 @@ class _Start:
         evaluated = (seen.epoch - (seen.evaluates == "before"), 2, (seen.iteration or 0) if of_part else 0)
         for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
-                before, new = self.rows[place], {metric_name(k): v for k, v in values.items()}
-                self.rows[place] = before | new if seen.evaluates == "running" else new | before
+                new, old = {metric_name(k): v for k, v in values.items()}, self.rows[place]
+                self.rows[place] = old | new if place == self.running else new | old
                 self.last = place
+        self.running = evaluated if seen.evaluates == "running" else None
 
     def goes_back(self, seen: LineSeen) -> bool:
         """Whether a line is of a later start; the mean of an epoch comes after its iterations."""
