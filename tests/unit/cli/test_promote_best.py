@@ -134,12 +134,20 @@ def test_the_best_epoch_is_promoted_of_equals_the_earliest_and_never_nan(stage: 
     stage.attempt()
     best = stage.best()
     assert str(best) == (
-        "best amota (max): 0.36 at epoch 4, the earliest of equals; then 0.36 at epoch 5, 0.35 at epoch 2,"
-        " 0.3 at epoch 6"
+        "best amota (max): 0.36 at epoch 4, the earliest of equals with a file; then 0.36 at epoch 5,"
+        " 0.35 at epoch 2, 0.3 at epoch 6"
     )
     train = state.read(stage.at()).train
     assert train is not None
     assert train.final_checkpoint.epoch == EPOCHS, "the training ends with its last epoch"
+
+
+def test_of_equals_one_that_has_a_file_is_no_second_best(stage: Stage) -> None:
+    """A trainer that keeps the last few keeps no others."""
+    stage.attempt()
+    (stage.work_dir / "epoch_4.pth").unlink()
+    best = stage.best()
+    assert [best.first.done, *(one.done for one in best.runners_up)] == [5, 4, 2, 6]
 
 
 @pytest.mark.process
@@ -257,7 +265,7 @@ def test_of_an_epoch_that_was_trained_twice_the_newest_row_and_weights_count(sta
 
 
 def test_a_file_saved_within_the_next_epoch_does_not_hold_the_evaluated_weights(stage: Stage) -> None:
-    stage.attempt()
+    stage.attempt({**AMOTA, 5: 0.34})
     record = stage.disk.paths.folder / "attempts/001/attempt.json"
     first = read_record(record, AttemptRecord)
     assert first is not None

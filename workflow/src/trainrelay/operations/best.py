@@ -22,7 +22,11 @@ _SHOWN = 20  # metrics of a validation; one that measures each class has hundred
 
 def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best]:
     """The best checkpoint, and why it is the best; Refusal in place of a second best."""
-    first, *others = ranked = ranking(facts)
+    ranked, files = ranking(facts), _files(facts)
+    equals = (one for one in ranked if one.value == ranked[0].value)
+    has_file = (one for one in equals if one.done in files or state.promoted_best(facts, one.done))
+    first = next(has_file, ranked[0])
+    others = [one for one in ranked if one != first]
     last = trained_last(facts.attempts, first.done)
     best = Best(
         asked=facts.at.settings.best or "",
@@ -30,7 +34,6 @@ def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best]:
         runners_up=tuple(others[:_RUNNERS_UP]),
         attempt=last.number if last else None,
     )
-    files = _files(facts)
     path, promoted = files.get(first.done), state.promoted_best(facts, first.done)
     # A copy by save_best has the same weights in other bytes.
     if promoted and (path is None or (facts.paths.target and str(path) != promoted.file.path)):

@@ -56,9 +56,7 @@ class PlainLines:
         self._whole: str | None = None  # iterations of an epoch; "" below a line that only names it
         self._place: Mapping[str, str] = {}  # of the line before, while numbers may follow it
         self.summed = False  # the epoch is over: bars that name none are of the next
-        self.nearly = (
-            False  # the newest was of an evaluation's last line but one, counted from 1, or its last
-        )
+        self.nearly = False  # the newest was of an evaluation's last line, or of the one before it
         self._named: Literal["", "train", "val"] = ""  # what a line without numbers said of the newest epoch
 
     def may_follow(self, line: str) -> bool:

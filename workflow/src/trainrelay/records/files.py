@@ -429,14 +429,14 @@ class Best(Record):
     """Which checkpoint is promoted by a metric."""
 
     asked: str  # best METRIC (max)
-    first: Score  # of equal values the earliest
+    first: Score  # of equal values the earliest that has a file
     runners_up: tuple[Score, ...] = ()
     attempt: int | None = None  # the last that trained it, so whose it is; None: no record tells
 
     def __str__(self) -> str:
         tie = any(one.value == self.first.value for one in self.runners_up)
         then = f"; then {', '.join(map(str, self.runners_up))}" if self.runners_up else ""
-        return f"{self.asked}: {self.first}{', the earliest of equals' if tie else ''}{then}"
+        return f"{self.asked}: {self.first}{', the earliest of equals with a file' if tie else ''}{then}"
 
 
 class CheckpointRecord(Record):
