@@ -106,6 +106,11 @@ def test_a_spike_of_a_few_lines_is_no_hump(lines: int):
     assert bool(alarms(judged({"loss": spiked[60:110]}), "convergence")) is (lines > 1)
 
 
+@pytest.mark.parametrize(("ends", "found"), [((0.15, 0.40), 0), ((0.38, 0.40), 1)])
+def test_of_few_points_the_last_one_alone_is_no_divergence(ends: tuple[float, ...], found: int):
+    assert len(of_check(judged({"loss": [0.29, 0.2, 0.25, *[0.15, 0.16] * 6, *ends]}), "divergence")) == found
+
+
 def test_a_divergence_is_where_it_began():
     (finding,) = alarms(judged({"loss": wavering([*ramp(8, 2, 30), 3, 5, 9, *[30.0] * 20])}), "divergence")
     assert finding.where in ("epoch 31", "epoch 32")

@@ -57,6 +57,7 @@ SPIKE_WINDOW = 25  # values before a place: few enough to follow the descent
 SPIKE_FEWEST = 5  # values before a place, to know what is usual there
 SPIKE_BLOWN = 1000.0  # times what is usual: two values before it are enough, and one such spike is too many
 SPIKE_HEIGHT = 2.0  # times the median before
+SINGLE = 20  # with fewer points a tenth of them is one
 SPIKE_LINES, SPIKE_PART = 5, 0.05  # in a row, and of all of them; more are a hump
 SPIKE_SPREAD = 10.0  # times the median distance from that median
 MANY_SPIKES = 3  # one or two are worth a note only
@@ -76,6 +77,7 @@ class Levels:
     start: float
     best: float
     now: float
+    held: float  # the lower of the last two where a level is a single value, which may be chance
     noise: float
     settled: float
     late: float
@@ -96,9 +98,9 @@ class Levels:
     def diverged(self) -> bool:
         if self.exploded:
             return True
-        above_start = self.now > self.start + max(0.5 * abs(self.start), self.clear)
+        above_start = self.held > self.start + max(0.5 * abs(self.start), self.clear)
         back = max(abs(self.best), 0.75 * (self.start - self.best), self.clear)
-        blown_up = self.start > self.best and self.now > self.best + back
+        blown_up = self.start > self.best and self.held > self.best + back
         return self.points >= self.points_to_judge and (above_start or blown_up)
 
     @property
@@ -128,6 +130,7 @@ def levels(case: Case) -> Levels | None:
         head_level(values),
         best,
         now,
+        now if len(values) >= SINGLE else min(values[-2:]),
         noise,
         median(body[:third]),
         median(body[-third:]),
