@@ -150,6 +150,16 @@ def test_of_equals_one_that_has_a_file_is_no_second_best(stage: Stage) -> None:
     assert [best.first.done, *(one.done for one in best.runners_up)] == [5, 4, 2, 6]
 
 
+def test_a_last_epoch_without_its_evaluation_is_named(stage: Stage) -> None:
+    """A rank was killed in it, and all epochs were trained."""
+    stage.attempt()
+    log = stage.disk.paths.folder / "attempts/001/trainer.log"
+    log.write_text(
+        "".join(line for line in log.read_text().splitlines(keepends=True) if "(val) [6]" not in line)
+    )
+    assert str(stage.best()).endswith("0.35 at epoch 2, 0.1 at epoch 1; epoch 6 was not evaluated")
+
+
 @pytest.mark.process
 def test_the_choice_is_printed_and_in_the_report(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.attempt()

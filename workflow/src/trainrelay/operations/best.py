@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from trainrelay.analysis import evaluations
@@ -22,7 +23,8 @@ _SHOWN = 20  # metrics of a validation; one that measures each class has hundred
 
 def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best]:
     """The best checkpoint, and why it is the best; Refusal in place of a second best."""
-    ranked, files = ranking(facts), _files(facts)
+    scores, files = _scores(facts, facts.at.settings.choice.best or ""), _files(facts)
+    ranked = _ranked(facts, scores)
     equals = (one for one in ranked if one.value == ranked[0].value)
     has_file = (one for one in equals if one.done in files or state.promoted_best(facts, one.done))
     first = next(has_file, ranked[0])
@@ -33,6 +35,7 @@ def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best]:
         first=first,
         runners_up=tuple(others[:_RUNNERS_UP]),
         attempt=last.number if last else None,
+        unevaluated=_unevaluated(facts, [one.done for one in scores]),
     )
     path, promoted = files.get(first.done), state.promoted_best(facts, first.done)
     # A copy by save_best has the same weights in other bytes.
@@ -42,6 +45,13 @@ def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best]:
         raise Refusal(_no_file(facts, ranked, files))
     oldest = facts.checkpoints[-1][1] if facts.checkpoints else path
     return facts.at.trainer.inspect(path, facts.work_dirs.epoch_base, oldest), best
+
+
+def _unevaluated(facts: state.Facts, evaluated: list[int]) -> int | None:
+    """The last epoch (iteration) if it lacks the evaluation that others have, as after a kill in it."""
+    counts = [0, *sorted(evaluated)]
+    gap = min(after - before for before, after in pairwise(counts))
+    return facts.asked if counts[-1] + gap <= facts.asked else None
 
 
 def _files(facts: state.Facts) -> dict[int, Path]:
@@ -54,8 +64,11 @@ def _files(facts: state.Facts) -> dict[int, Path]:
 
 def ranking(facts: state.Facts) -> list[Score]:
     """The finite values of the metric that is asked for, the best first, of equals the earliest."""
+    return _ranked(facts, _scores(facts, facts.at.settings.choice.best or ""))
+
+
+def _ranked(facts: state.Facts, scores: list[Score]) -> list[Score]:
     choice = facts.at.settings.choice
-    scores = _scores(facts, choice.best or "")
     finite = [one for one in scores if one.done <= facts.asked and math.isfinite(one.value)]
     if not finite:
         what = (

@@ -432,11 +432,14 @@ class Best(Record):
     first: Score  # of equal values the earliest that has a file
     runners_up: tuple[Score, ...] = ()
     attempt: int | None = None  # the last that trained it, so whose it is; None: no record tells
+    unevaluated: int | None = None  # the last epoch or iteration, if it lacks the evaluation that others have
 
     def __str__(self) -> str:
-        tie = any(one.value == self.first.value for one in self.runners_up)
+        equals = any(one.value == self.first.value for one in self.runners_up)
+        tie = ", the earliest of equals with a file" if equals else ""
         then = f"; then {', '.join(map(str, self.runners_up))}" if self.runners_up else ""
-        return f"{self.asked}: {self.first}{', the earliest of equals with a file' if tie else ''}{then}"
+        lacks = f"; {self.first.unit} {self.unevaluated} was not evaluated" if self.unevaluated else ""
+        return f"{self.asked}: {self.first}{tie}{then}{lacks}"
 
 
 class CheckpointRecord(Record):
