@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 from trainrelay.analysis import evaluations
@@ -49,9 +48,8 @@ def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, Best]:
 
 def _unevaluated(facts: state.Facts, evaluated: list[int]) -> int | None:
     """The last epoch (iteration) if it lacks the evaluation that others have, as after a kill in it."""
-    counts = [0, *sorted(evaluated)]
-    gap = min(after - before for before, after in pairwise(counts))
-    return facts.asked if counts[-1] + gap <= facts.asked else None
+    *_, before, last = (-1, *sorted({0, *evaluated}))
+    return facts.asked if last + (last - before) <= facts.asked else None
 
 
 def _files(facts: state.Facts) -> dict[int, Path]:
