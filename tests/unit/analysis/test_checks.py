@@ -185,7 +185,7 @@ def test_past_trajectories_of_zero_are_no_design_in_stage_2(judged):
 
 
 def test_a_term_that_became_exactly_zero_is_a_warning_at_its_first_place(judged):
-    course = ramp((10, 1.2), (149, 0.9), (150, 0.0))
+    course = ramp((10, 0.001), (20, 1.2), (149, 0.9), (150, 0.0))  # that of a model that is known
     finding = only(judged({"metrics": {"map.loss_cls": course}}), "lost-term")
     assert (finding.metric, finding.where, finding.severity) == (
         "map.loss_cls",

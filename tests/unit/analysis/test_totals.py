@@ -100,7 +100,7 @@ def test_losses_that_work_against_each_other_are_no_total_and_none_has_to_fall(t
             (name, False)
             for name in ("ep_rew_mean", "return", "reward", "EpRew", "AverageEpRet", "x/rewards/mean")
         ),
-        *(("acc", True), ("rewards/chosen", True), ("interpret", True)),
+        *(("acc", True), ("rewards/chosen", True), ("interpret", True), ("loss_ret", True)),
     ],
 )
 def test_a_loss_of_a_training_by_rewards_need_not_fall(tmp_path, metric, judged_so):

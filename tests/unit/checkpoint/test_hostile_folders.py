@@ -139,7 +139,7 @@ def test_a_refusal_names_the_classes_and_no_more_than_can_be_read(tmp_path: Path
     assert len(how_to_allow(glance(folder).classes) or "") < 2000
     (folder / "scheduler.pt").write_bytes(b"cmy.kinds\nKind\n(I1\ntR.")
     assert how_to_allow([*glance(folder).classes, "my.nets.a.Net"]) == (
-        "if that is your own code, allow it in config.yaml, below `script`:"
+        "if that is your own (kind script), allow it in config.yaml, below `script`:"
         " classes: [my.kinds.Kind, my.nets.*]"
     )
 

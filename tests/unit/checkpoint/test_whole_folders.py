@@ -105,7 +105,9 @@ def of_module(patched: pytest.MonkeyPatch, module: str, name: str, base: Any, *m
     [
         ([1, 2], {}, f"lacks global_step10/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt and {CUT}"),
         (2, {}, f"lacks global_step10/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt and {CUT}"),
+        (3, {}, f"lacks global_step10/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt and {CUT}"),
         ([1], {}, None),
+        ([], {}, None),
         ([2], {"checkpoint": {"use_node_local_storage": True}}, None),
         (None, {}, None),
     ],

@@ -60,7 +60,7 @@ def test_lines_with_a_loss_and_no_place_are_quoted_with_what_would_help(tmp_path
     log, said = tmp_path / "a.log", "{'loss': 4.321, 'epoch': 0.3125}"
     log.write_text("a warning\n" * 9 + said)
     found = sample_check(log, ConsoleReader(60))
-    assert (found.kind, f"it has: `{said}` | `a warning`" in found.what) == ("fix", True)
+    assert (found.kind, f"it has: `{said}` | `a warning`; " in f"{found.what}; ") == ("fix", True)
     assert "let it print that, as a progress bar does, or describe" in found.what
 
 

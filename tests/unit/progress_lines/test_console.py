@@ -495,6 +495,7 @@ def test_evaluations(line: str, evaluated: dict[str, float] | None) -> None:
         "[3/90] copying, total: 500",
         "epoch 3: train 12.5s val 2.5s",
         "epoch 3 accuracy: train 0.5 val 0.25",
+        "Epoch: 003, Train: 0.9500, Val: 0.7900, Test: 0.8100",  # accuracies, in PyTorch Geometric's examples
         "bbox AP:90.25, 89.5, 88.5",
         "loss: 0.5 acc: 0.25",
         "2031-01-02 03:04:05 GET /step/3/loss?epoch 200 12ms",

@@ -49,7 +49,7 @@ def test_the_classes_that_checkpoints_need_are_named_once_and_all(tmp_path: Path
         torch.save({"model": net, "epoch": epoch}, work_dir / f"checkpoint{epoch}.pth")
     left = leftovers(job, None)
     assert left.remedy == (
-        "if that is your own code, allow it in config.yaml, below `script`: classes:"
+        "if that is your own (kind script), allow it in config.yaml, below `script`: classes:"
         f" [{Own.__module__}.*, torch.nn.modules.*]"
     )
     assert "holds checkpoint0.pth, checkpoint1.pth, checkpoint2.pth and 2 more (is unsafe: " in left.text

@@ -564,6 +564,12 @@ def test_steps_past_the_end_are_no_start(tmp_path: Path) -> None:
     assert (log.segments, log.rows[-1].iteration) == (1, 20)
 
 
+def test_a_restart_within_the_first_steps_is_no_rank_that_lags(tmp_path: Path) -> None:
+    """Of short epochs tqdm draws few states, far from each other."""
+    states = (f"  5%|#  | {at}/20 [00:01<00:02,  3.0it/s, loss=0.5]" for at in (2, *(1, 12, 20) * 3))
+    assert of_phase(log_of(tmp_path, *states), "train")[-1] == (3, 20, 0.5)
+
+
 def test_evaluations_between_the_states_of_a_bar_are_amid_its_epoch(tmp_path: Path) -> None:
     """Pytorch-UNet's."""
     bar = "\rEpoch {}/2:  {}%|##  | {}/100 [00:05<00:05, 9.5img/s, loss (batch)=0.5]"

@@ -64,7 +64,7 @@ def is_learning_rate(name: str) -> bool:
 
 def is_reward(name: str) -> bool:
     """Whether a metric is what reinforcement learning is after: its losses need not fall."""
-    return _REWARD.fullmatch(name) is not None
+    return not is_loss(name) and _REWARD.fullmatch(name) is not None
 
 
 def is_loss(name: str) -> bool:

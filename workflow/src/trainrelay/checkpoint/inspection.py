@@ -271,7 +271,7 @@ def how_to_allow(classes: Collection[str]) -> str | None:
     named = ", ".join(
         map(shown, sorted({*(f"{'.'.join(one)}.*" for one in widest), *called})[:_MOST_CLASSES])
     )
-    return f"if that is your own code, allow it in config.yaml, below `script`: classes: [{named}]"
+    return f"if that is your own (kind script), allow it in config.yaml, below `script`: classes: [{named}]"
 
 
 # For every torch from 1.9 on: the variable is of 2.6, and those before load whole files by default.

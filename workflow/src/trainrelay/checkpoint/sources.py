@@ -28,7 +28,7 @@ from trainrelay.checkpoint.machine import calls_nothing, unpickle
 from trainrelay.checkpoint.problems import EMPTY, BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.safetensors import SafeTensors
 from trainrelay.checkpoint.values import FinishedEpochs, Global, Long, Storage, Tensor
-from trainrelay.checkpoint.whole import SETTINGS, SHARD, STATES, TORCH, refuse_lost, refuse_part, zero_files
+from trainrelay.checkpoint.whole import SETTINGS, SHARD, STATES, TORCH, next_of_zero, refuse_lost, refuse_part
 from trainrelay.records import ITERATIONS, Unit
 from trainrelay.system.files import content, files_below, reading, size_of
 
@@ -90,7 +90,7 @@ def root_of(path: Path, saved: SavedAs) -> object:
             if left < 0:
                 raise BrokenFile("holds, with those before it, more objects than any checkpoint does")
             _add(root, file.relative_to(path), said)
-        refuse_lost(path, files, zero_files(file, said))
+        refuse_lost(path, files, next_of_zero(file, said))
     if not root:
         raise BrokenFile(_nothing_read(path) if size_of(path) else EMPTY)
     return root

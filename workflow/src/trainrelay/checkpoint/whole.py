@@ -31,7 +31,6 @@ _DCP = ("torch.distributed.*", "torch.distributed.checkpoint.metadata._MEM_FORMA
 _SAVED_LAST = ("latest", ".index.json")  # DeepSpeed's tag; of shards, for those who look for it
 _OF_A_RANK = re.compile(r"(?:rank|rng_state|random_states)[-_]?(\d{1,9})")
 _OF_ZERO = re.compile(r"(?<=zero_pp_rank_)\d+(?=_mp_rank_\d+_optim_states\.pt$)")
-_MOST_RANKS = 20_000  # as of files
 
 
 def refuse_part(folder: Path, files: Collection[Path]) -> None:
@@ -87,16 +86,16 @@ def _reach(metadata: Path) -> dict[Path, int]:
     return reach
 
 
-def zero_files(file: Path, said: object) -> Iterator[Path]:
-    """The files of all ranks, of which one of DeepSpeed's ZeRO tells the number."""
+def next_of_zero(file: Path, said: object) -> Iterator[Path]:
+    """The file of the next rank, of the first behind the last: one of DeepSpeed's ZeRO tells how many."""
     match said:
         case {"ds_config": {"checkpoint": {"use_node_local_storage": True}}}:
             return
         case {"optimizer_state_dict": {"partition_count": int() | list() as counts}}:
             each = counts if isinstance(counts, list) else [counts]  # of each group of parameters
             ranks = max((one for one in each if isinstance(one, int)), default=0)
-            if _OF_ZERO.search(file.name) and ranks < _MOST_RANKS:
-                yield from (file.with_name(_OF_ZERO.sub(str(rank), file.name)) for rank in range(ranks))
+            if ranks > 0 and (rank := _OF_ZERO.search(file.name)):
+                yield file.with_name(_OF_ZERO.sub(str((int(rank[0]) + 1) % ranks), file.name))
 
 
 def is_ended(path: Path) -> bool | None:

@@ -111,7 +111,7 @@ def _typed_by_you(verbs: _Verbs) -> None:
     submits = "run the workflow from a small Slurm job, for login nodes that end long processes"
     verb = _add_controller(verbs, "submit", submits)
     verb.epilog = (
-        "It requeues itself at its time limit. The section controller of site.yaml is what it asks for."
+        "It requeues itself at its time limit. The section controller of site.yaml sets what it asks for."
     )
     watches = "live view of all stages, from any machine that shares their folder; Ctrl-C ends it"
     verb = _add(verbs, "watch", watches)

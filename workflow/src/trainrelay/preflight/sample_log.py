@@ -31,7 +31,8 @@ def sample_check(
     for slow in reader.slow:
         return fix(f"{what}: the pattern {quoted(slow)} takes too long on a line", "repeat less in it")
     if not seen:
-        some = " | ".join(map(_short, [*filter(_LOSS.search, lines), *lines][:_SHOWN])) or "nothing"
+        first = dict.fromkeys([*filter(_LOSS.search, lines), *lines])
+        some = " | ".join(map(_short, [*first][:_SHOWN])) or "nothing"
         how = "let it print that, as a progress bar does, or describe lines that do in script.progress"
         return fix(f"{what}: no line tells where the training is; it has: {some}", how)
     forms = {(*said.values, None, *said.evaluated): (line, said) for line, said in reversed(seen)}

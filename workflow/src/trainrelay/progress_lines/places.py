@@ -59,10 +59,10 @@ _VALUE = re.compile(
     rf"(?: {{0,3}}\( {{0,3}}(?P<mean>{NUMBER})\))?"
 )
 _NAME = re.compile(r"(?<![A-Za-z_/])[A-Za-z_][\w./@+-]*+(?:(?<!\.) [A-Za-z_][\w./@+-]*+){0,2}\Z")
-# Losses of a place by no more than their phases: `iter 50 | train 2.1 | val 2.3`
+# Losses of a place by no more than their phases: `iter 50 | train 2.1 | val 2.3`; with a test, scores
 _PHASES = re.compile(
     r"(?i)([\0\1]\W{1,9})train[ :=]{1,3}(\d{1,9}\.\d{1,20})(\W{1,9})val(?:id\w{0,9})?[ :=]{1,3}"
-    r"(?=\d{1,9}\.\d{1,20}(?![\w%.]))"
+    r"(?=\d{1,9}\.\d{1,20}(?![\w%.])(?!.{0,40}\btest\b))"
 )
 _GAP = 100  # characters before a number in which its name is
 _PHASE = re.compile(rf"\b(train|training)\b|{EVALUATED}", re.IGNORECASE)

@@ -135,7 +135,7 @@ def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
         for seen in map(Follower(job.trainer).see, tail.remaining()):
             if isinstance(seen, StepSeen):
                 counting.step(seen)
-    folders = filter(None, (*job.work_dirs.all, job.work_dirs.kept))
+    folders = (*job.work_dirs.all, *job.work_dirs.copies)
     files = (path for folder in folders for path in job.trainer.saved(folder))
     epochs = record.epochs if _tells(record) else None
     counting.finish({path: job.trainer.glance(path) for path in files}, epochs)

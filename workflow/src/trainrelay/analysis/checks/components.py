@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import accumulate
 from statistics import median
 
 from trainrelay.analysis.case import Case, Column, Family
@@ -28,7 +27,7 @@ from trainrelay.records import Finding, Severity
 ROSE_AGAIN = 0.4  # of its lowest level
 RISE = 0.1  # of the start: a term may give way to others by less
 PRINTED = 5e-4  # ten times what four decimals leave of a value
-LASTING = 3  # lines at the end; fewer may be batches without a target
+LASTING = 3  # lines; fewer may be batches without a target
 MOST_ALARMS = 3  # families; more have one cause
 WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
 # From which share of the start on a fall is called what.
@@ -129,13 +128,16 @@ def lost_terms(case: Case) -> Iterator[Finding]:
 
 def _lost(case: Case, name: str, column: Column) -> Iterator[Finding]:
     """The first zero that neither rounding explains nor, of an unknown model, a batch without a target."""
-    values, total, lasting = column.values, name == case.total, 1 if case.knowledge.name else LASTING
-    least = [*accumulate((value if value > 0 else math.inf for value in values), min)]
+    values, total = column.values, name == case.total
+    if 0.0 not in values:
+        return
+    rounded = next((at for at, value in enumerate(values) if 0 < value <= NOTICEABLE), len(values))
     last = next((at for at in reversed(range(len(values))) if values[at]), -1)  # that is not zero
-    for at in [at for at, value in enumerate(values) if value == 0.0 and at >= 3] if 0.0 in values else []:
+    for at in [at for at, value in enumerate(values) if value == 0.0 and at >= 3]:
         level = median(values[max(0, at - 10) : at])
         for_good = total and len(values) - at >= LASTING and at > last
-        lost = total or (least[at] > NOTICEABLE and values[at : at + lasting] == [0.0] * lasting)
+        lasts = at < rounded and values[at : at + LASTING] == [0.0] * LASTING
+        lost = total or case.knowledge.name or lasts
         if not (lost and min(level, *values[at - 3 : at]) > (PRINTED if for_good else NOTICEABLE)):
             continue
         zeros, stays = values[at:].count(0.0), total and not any(values[-LASTING:])
