@@ -313,3 +313,16 @@ def test_what_ended_an_earlier_start_ended_no_later_one(tmp_path):
     (tmp_path / "slurm-1.out").write_text(f"{TRACEBACK}{FRAME}{CUDA}")
     (tmp_path / "slurm-2.out").write_text("model built\n")
     assert main(["analyze", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("line", ["step {}/30 loss: {}\n", "Epoch {}/30 loss: {}\n"])
+@pytest.mark.parametrize(
+    ("steps", "last", "end"), [(20, "RuntimeError: CUDA out of memory.\n", "oom-gpu"), (30, "", None)]
+)
+def test_an_error_that_the_training_survived_is_not_what_ended_it(tmp_path, line, steps, last, end):
+    """A corrupt image, say, of which the trainer prints the traceback; nor does it hide the one that did."""
+    path = tmp_path / "train.log"
+    lines = [line.format(at, round(3 / at, 4)) for at in range(1, steps + 1)]
+    path.write_text("".join([*lines[:5], TRACEBACK, FRAME, "ValueError: corrupt jpeg\n", *lines[5:], last]))
+    findings = analyze(read([path])).findings
+    assert next(one for one in findings if one.check == "progress").evidence.get("end") == end

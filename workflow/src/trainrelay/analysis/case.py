@@ -28,11 +28,11 @@ from trainrelay.analysis.naming import (
     without_twins,
 )
 from trainrelay.analysis.numbers import finite
+from trainrelay.analysis.readers.segments import SURVIVED
 from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Progress, Row
 
 TRAINING: tuple[Phase, ...] = ("train", "epoch")
 _TIMED = ("mmcv-", "mmengine-", "metriclogger-")  # in these formats `time` is seconds per iteration
-SURVIVED = 3  # rows after an error: other ranks may print one or two until they notice
 _EPOCH_OF = attrgetter("epoch")
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
 

@@ -20,6 +20,7 @@ from trainrelay.analysis.readers.events import (
 from trainrelay.progress_lines.causes import explains
 from trainrelay.records import Marker, Numbers
 
+SURVIVED = 3  # rows after an error: other ranks may print one or two until they notice
 SEGMENT_LIMIT = 20_000  # more restarts cost time only, and are named in the set-up
 
 
@@ -40,6 +41,8 @@ class Segment:
     early: int = 0
     time: str = ""
     saved: int = 0  # the iteration of the newest checkpoint
+    trained: int = 0  # rows of training
+    before_error: int = 0  # of these
     copy_of: Segment | None = None
     within: tuple[int, int] | None = None  # the epochs and iterations that were done before
 
@@ -136,6 +139,7 @@ class Collector:
         if not isinstance(row.values, Numbers):
             row = replace(row, values=Numbers(tuple(row.values), row.values.values()))
         self.segments[-1].rows.append(row)
+        self.segments[-1].trained += row.phase != "val"
         if row.key is not None:
             self._first_of[row.key] = self.segments[-1]
 
@@ -149,9 +153,12 @@ class Collector:
         if seen.kind == "error" and "error" in current.said:
             # The first error explains, all others follow from it; but it may only say that a rank failed.
             at = max(at for at, known in enumerate(current.markers) if known.kind == "error")
-            if current.rows and explains(seen.text) > explains(current.markers[at].text):
-                current.markers[at] = _placed(seen, current)
+            survived = current.trained - current.before_error >= SURVIVED
+            if survived or (current.rows and explains(seen.text) > explains(current.markers[at].text)):
+                current.markers[at], current.before_error = _placed(seen, current), current.trained
             return
+        if seen.kind == "error":
+            current.before_error = current.trained
         if seen.kind == "saved":
             current.saved = seen.iteration or 0
         current.said.add(seen.kind)
@@ -188,9 +195,10 @@ class Collector:
 
 def _placed(seen: Marker, segment: Segment) -> Marker:
     """Errors and mismatches get the place of the row before them."""
-    if seen.kind not in ("error", "mismatch") or segment.at == (0, 0):
+    epoch, iteration = segment.at if segment.at[0] else (segment.epoch, 0)
+    if seen.kind not in ("error", "mismatch") or not epoch:
         return seen
-    return replace(seen, epoch=segment.at[0], iteration=segment.at[1])
+    return replace(seen, epoch=epoch, iteration=iteration)
 
 
 def _merge_markers(copy: Segment, original: Segment) -> None:
