@@ -23,7 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # The ranks of a test share two cores with the other worker's.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of thousands of processes would compile the source
-    hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
+    hypothesis.settings.register_profile("every", deadline=None)  # no machine is quiet
+    hypothesis.settings.load_profile("every")
+    hypothesis.settings.register_profile("quick", max_examples=20)
     if "not process" in config.option.markexpr:
         hypothesis.settings.load_profile("quick")
         sys.addaudithook(_refuse_processes)
