@@ -88,7 +88,7 @@ def test_an_exit_0_with_nothing_that_is_understood_is_not_repeated(tmp_path: Pat
     assert outcome.decision.step == "final"
     for word in ("weights.ckpt", "looked for: ", "Loading annotations`", "`train 10 steps, loss 0.3`"):
         assert word in outcome.decision.reason
-    assert "output understood: none" in outcome.decision.reason
+    assert "lines that tell its progress: none" in outcome.decision.reason
     with pytest.raises(Refusal, match=r"weights\.ckpt .*looked for: .*Loading annotations`"):
         launched(toy_job(tmp_path, templates))
     assert len(list_attempts(job.stage_dir)) == 1

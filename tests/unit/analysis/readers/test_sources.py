@@ -143,6 +143,7 @@ def test_a_folder_of_several_stages_is_no_training(tmp_path):
             folder = tmp_path / "mine" / stage / "attempts" / number
             folder.mkdir(parents=True)
             (folder / "trainer.log").write_text(mmcv_text(epochs=1))
+    (tmp_path / "mine/one/train.log").write_text(mmcv_text(epochs=1))  # what the supervisor showed of them
     assert len(logs_of(tmp_path / "mine/one")) == 2
     with pytest.raises(LogError, match=r"holds the logs of 2 stages: give one, as .*mine/one, or several"):
         logs_of(tmp_path)

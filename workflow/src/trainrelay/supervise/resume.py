@@ -181,7 +181,7 @@ def _listed(files: Sequence[tuple[Path, str]], folder: Path) -> str:
 
 
 def _lines(trainer: Trainer, log: Path) -> str:
-    """The first output lines that were and that were not understood."""
+    """The first output lines that tell the progress, and that do not."""
     with log.open("rb") as file:
         head = file.read(_HEAD_BYTES).decode(errors="replace").replace("\r", "\n")
     understood: list[str] = []
@@ -189,7 +189,7 @@ def _lines(trainer: Trainer, log: Path) -> str:
     follower = Follower(trainer)
     for line in (line for line in head.split("\n") if line.strip() and not _BANNER.search(line)):
         (understood if follower.see(line) else others).append(quoted(line)[:_LINE_CHARS])
-    return f"output understood: {_first(understood)}; not understood: {_first(others)}"
+    return f"lines that tell its progress: {_first(understood)}; others: {_first(others)}"
 
 
 def _first(lines: list[str]) -> str:

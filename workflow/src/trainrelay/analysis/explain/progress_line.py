@@ -31,9 +31,8 @@ def _printed(case: Case, key: str) -> bool:
 
 def _intro(case: Case, row: Row) -> str:
     if not case.knowledge.progress:
-        came = f" of {case.epochs}" if case.epochs and not case.by_iteration else ""
         shown = ", ".join(f"{name} {text(value)}" for name, value in row.values.items())
-        return f"What its fields mean is not known here. The last one is of {case.where(row)}{came}: {shown}"
+        return f"What its fields mean is not known here. The last one is of {case.where(row)}: {shown}"
     if case.log.epochs_only:
         return (
             f"This log has one entry per epoch and no lines between; its last one is of epoch {row.epoch},"

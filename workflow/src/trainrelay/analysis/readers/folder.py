@@ -36,12 +36,14 @@ def logs_of(path: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
     form = next((form for form in formats if form in found), None)
     if isinstance(form, TrainerState):  # each checkpoint has one, with all rows before it
         return [max(found[form], key=lambda file: file.stat().st_size)]
-    stages = sorted({file.parents[2] for file in found[form] if file.parents[1].name == "attempts"})
+    # Beside them a stage's folder has what the supervisor printed.
+    of_attempts = [file for file in found[form] if file.parent.parent.name == "attempts"]
+    stages = sorted({file.parents[2] for file in of_attempts})
     if len(stages) > 1:
         raise LogError(
             f"{path} holds the logs of {len(stages)} stages: give one, as {stages[0]}, or several with --each"
         )
-    return _oldest_first(found[form])
+    return _oldest_first(of_attempts or found[form])
 
 
 def _oldest_first(files: list[Path]) -> list[Path]:
