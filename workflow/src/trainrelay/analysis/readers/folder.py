@@ -36,7 +36,7 @@ def logs_of(path: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
     form = next((form for form in formats if form in found), None)
     if isinstance(form, TrainerState):  # each checkpoint has one, with all rows before it
         return [max(found[form], key=lambda file: file.stat().st_size)]
-    stages = sorted({file.parents[2] for file in found[form] if file.parents[1].name == "attempts"})
+    stages = sorted({file.parents[2] for file in found[form] if file.parent.parent.name == "attempts"})
     if len(stages) > 1:
         raise LogError(
             f"{path} holds the logs of {len(stages)} stages: give one, as {stages[0]}, or several with --each"
