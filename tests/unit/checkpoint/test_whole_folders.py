@@ -158,3 +158,29 @@ def test_what_is_saved_last_in_the_oldest_folder_is_missed_in_the_newest(tmp_pat
     assert lacking(newest, first, None) is None
     (newest / "latest").unlink()
     assert lacking(newest, first, None) == "latest"
+
+
+@pytest.mark.parametrize(
+    ("once", "seen_in", "lost"),
+    [("best.pt", (5,), None), ("noise.pt", (5,), None), ("ema.pt", (5, 10), "ema.pt")],
+)
+def test_what_not_each_folder_has_is_not_missed_in_the_newest(
+    tmp_path: Path, once: str, seen_in: tuple[int, ...], lost: str | None
+) -> None:
+    """The first epoch is the best one so far; or a script saves something once. The newest has an object a
+    line in JSON, too."""
+    folders = {count: of_script(tmp_path / f"checkpoint-{count}") for count in (5, 10, 15)}
+    for count in seen_in:
+        torch.save({}, folders[count] / once)
+    (folders[15] / "scores.json").write_text('{"a": 1}\n{"a": 2}\n')
+    found = [(count, folders[count]) for count in (15, 10, 5)]
+    facts, skipped = newest_valid(found, saved_as=lambda path: SavedAs("iteration", int(path.name[11:])))
+    assert facts
+    assert (facts.iteration, lacking(folders[15], folders[5], None)) == (10 if lost else 15, lost)
+    assert len(skipped) == bool(lost)
+
+
+def test_a_folder_that_is_called_otherwise_need_not_have_the_same_files(tmp_path: Path) -> None:
+    first, best = of_script(tmp_path / "checkpoint-5"), of_script(tmp_path / "best")
+    (best / "optimizer.pt").unlink()
+    assert lacking(best, first, None) is None

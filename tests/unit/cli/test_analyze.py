@@ -31,10 +31,12 @@ def failing(folder):
     return path
 
 
-def test_a_folder_is_one_training(tmp_path, capsys):
+def test_a_folder_is_one_training(tmp_path, capsys, monkeypatch):
     healthy(tmp_path)
-    assert main(["analyze", str(tmp_path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["sources"] == [str(tmp_path / "healthy.log")]
+    monkeypatch.chdir(tmp_path)
+    for folder, log in ((str(tmp_path), str(tmp_path / "healthy.log")), (".", "healthy.log")):
+        assert main(["analyze", folder, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["sources"] == [log]
 
 
 def test_several_folders_are_a_line_each(tmp_path, capsys):

@@ -109,6 +109,33 @@ def test_folders_behind_the_resume_point_are_put_aside(tmp_path: Path, templates
     assert prepared(job, point) == prepared(job, None) == []
 
 
+@pytest.mark.parametrize(("name", "spoiled"), [("export-7b", "training_args.bin"), ("checkpoint-30", "")])
+def test_a_folder_that_may_be_whole_is_not_put_aside(
+    tmp_path: Path, templates: Path, name: str, spoiled: str
+) -> None:
+    """An export, which lacks what a checkpoint of the Trainer has; one with a link, which is not followed."""
+    settings = ScriptSettings(command="x {entry}", checkpoints="*/", resume="--resume {checkpoint}")
+    job = toy_job(tmp_path, templates, trainer=TRAINERS["script"].of(settings, "t.py", 30))
+    work_dir, net = job.work_dirs.current, torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), 1.0).state_dict()
+    for count, folder in (
+        (10, work_dir / "checkpoint-10"),
+        (20, work_dir / "checkpoint-20"),
+        (30, work_dir / name),
+    ):
+        folder.mkdir(parents=True)
+        torch.save({"model": net.state_dict(), "optimizer": optimizer, "iter": count}, folder / "state.pt")
+    if spoiled:
+        (work_dir / name / spoiled).write_bytes(b"x")
+    else:
+        (work_dir / name / "config.json").symlink_to("../config.json")
+    point, skipped = resume_point(job)
+    assert point
+    assert (Path(point.path).name, len(skipped)) == ("checkpoint-20", 1)
+    assert "trainer_state.json" in skipped[0] if spoiled else "the link config.json" in skipped[0]
+    assert prepared(job, point) == []
+
+
 @pytest.mark.parametrize("resume", ["--resume {checkpoint}", ""])
 def test_a_folder_that_is_named_as_the_others_and_has_no_count_is_put_aside(
     tmp_path: Path, templates: Path, resume: str

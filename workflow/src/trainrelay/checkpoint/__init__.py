@@ -7,4 +7,4 @@ from trainrelay.checkpoint.inspection import Glance, glance, how_to_allow, inspe
 from trainrelay.checkpoint.promotion import check_target, promote
 from trainrelay.checkpoint.sources import SavedAs, Stamp, stamp_of
 from trainrelay.checkpoint.validity import newest_valid, verify
-from trainrelay.checkpoint.whole import is_ended
+from trainrelay.checkpoint.whole import is_ended, without_digits

@@ -130,7 +130,9 @@ def glance(path: Path, saved: SavedAs = _BY_EPOCH) -> Glance:
     """What a checkpoint says of itself; one that has not changed is read once only in a process."""
     try:
         stamp = stamp_of(path)
-    except (OSError, UserError):
+    except UserError as error:
+        return Glance(problem=printable(error).removeprefix(f"{printable(path)} "), broken=True)
+    except OSError:
         return Glance(problem="cannot be read", broken=True)
     return _glanced(path, stamp, saved)
 

@@ -106,17 +106,29 @@ def is_ended(path: Path) -> bool | None:
 
 
 def lacking(path: Path, first: Path | None, ranks: int | None) -> str | None:
-    """The first file with states that the oldest folder of a training has and this one lacks: numbers do not
-    count, but those of ranks, where as many saved both."""
-    if first is None or not (path.is_dir() and first.is_dir()):
+    """The first file with states that the oldest folder of a training has and this one lacks, and all others
+    called so have: some are saved once, or as the best. Numbers do not count, but those of ranks, where as
+    many saved both."""
+    if (
+        first is None
+        or not (path.is_dir() and first.is_dir())
+        or without_digits(first) != without_digits(path)
+    ):
         return None
     here, there = _by_form(path), _by_form(first)
     for form, files in sorted(there.items()):
         each = ranks is not None and ranks > 1 and files.keys() == set(range(ranks))
-        if form not in here or (each and files.keys() - here[form].keys()):
-            lost = files.keys() - here.get(form, {}).keys()
-            return files[min(lost)]
+        lost = files.keys() - here.get(form, {}).keys()
+        if (form not in here or (each and lost)) and "best" not in form.lower():
+            beside = (one for one in path.parent.iterdir() if without_digits(one) == without_digits(path))
+            if all(form in _by_form(one) for one in beside if one != path and one.is_dir()):
+                return files[min(lost)]
     return None
+
+
+def without_digits(path: Path) -> str:
+    """Its name without digits: the same of all that a trainer saves one after the other."""
+    return re.sub(r"\d", "", path.name)
 
 
 def _by_form(folder: Path) -> dict[str, dict[int, str]]:

@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import how_to_allow, stamp_of
+from trainrelay.checkpoint import how_to_allow, stamp_of, without_digits
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.system.files import copy_durably, make_folder, read_record, unused, written_or_explained
 from trainrelay.text import printable, quoted
-from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer, without_digits
+from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer
 from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.owners import owner_of
 from trainrelay.training.step_checkpoints import Continued, altered, read_steps, to_resume_from
@@ -107,13 +107,16 @@ def prepared(job: StageJob, point: ResumePoint | None) -> list[str]:
 
 def _folders_aside(job: StageJob, point: ResumePoint) -> list[str]:
     """Renames what is behind the resume point: what is saved again does not mix with what a kill left, and
-    some trainers save to no folder that is there."""
+    some trainers save to no folder that is there. What is called otherwise, as an export, is no such."""
     folder = job.trainer.saves_in(job.work_dirs.current)
     seen = {path: job.trainer.glance(path) for path, _ in job.unrecognised()}
-    alike = [path for path in seen if without_digits(path) == without_digits(Path(point.path))]
-    cut = [path for path, one in seen.items() if one.cut_short or (path in alike and one.number is None)]
+    counted = job.checkpoints()
+    series = {without_digits(path) for _, path in counted}
+    alike = ((path, one) for path, one in seen.items() if without_digits(path) in series)
+    # What cannot be looked at now has no time.
+    cut = [path for path, one in alike if one.cut_short or (one.number is None and one.stamp[2])]
     numbered = [path for path in cut if any(map(str.isdecimal, path.name))]
-    later = [path for count, path in job.checkpoints() if count > (point.done or 0)]
+    later = [path for count, path in counted if count > (point.done or 0)]
     behind = (path for path in dict.fromkeys((*later, *numbered)) if path.parent == folder)
     return [set_aside(job, path) for path in behind if path != Path(point.path)]
 

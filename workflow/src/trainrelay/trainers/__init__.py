@@ -23,7 +23,6 @@ from trainrelay.trainers.saved_files import (
     checkpoint_files,
     misplaced_checkpoints,
     not_understood,
-    without_digits,
 )
 from trainrelay.trainers.script_settings import ScriptSettings
 from trainrelay.trainers.torchrun import environment, launcher, prefixed, srun
@@ -58,5 +57,4 @@ __all__ = [
     "torch_release",
     "trainer_of",
     "whole_load",
-    "without_digits",
 ]

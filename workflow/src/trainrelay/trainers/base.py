@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from trainrelay.checkpoint import Glance, SavedAs, glance, inspect
+from trainrelay.checkpoint import Glance, SavedAs, glance, inspect, without_digits
 from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import CheckpointFacts, EpochBases, Unit
 from trainrelay.system.tail import RowsTail
@@ -19,7 +19,6 @@ from trainrelay.trainers.saved_files import (
     checkpoint_files,
     could_be_overwritten,
     not_understood,
-    without_digits,
 )
 from trainrelay.trainers.script_settings import ScriptSettings
 

@@ -33,11 +33,6 @@ def checkpoint_folders(work_dir: Path) -> list[Path]:
     return [path for path in folders if not (path.name.startswith(".") or _ASIDE.search(path.name))]
 
 
-def without_digits(path: Path) -> str:
-    """Its name without digits: the same of all that a trainer saves one after the other."""
-    return re.sub(r"\d", "", path.name)
-
-
 def by_epoch(files: Iterable[tuple[Glance, Path]], epoch_base: int) -> list[tuple[int, Path]]:
     """Those that know their epoch, the newest first. Of one epoch, copies of the best or of averages last,
     and those with a number in their name first: none is written over."""
