@@ -182,17 +182,24 @@ def test_a_first_folder_without_an_optimizer_is_resumed_from_only_if_its_save_en
     assert bool(dirs.newest_valid(trainer)[0]) is not begins_again
 
 
-@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize(
+    ("weights", "random", "ended"),
+    [
+        ("pytorch_model.bin", (1,), False),
+        ("pytorch_model.bin", (0, 1), True),
+        ("weights.bin", (), True),  # a script's own, which saves no random states
+    ],
+)
 def test_a_first_folder_of_accelerate_is_whole_once_the_main_rank_has_saved_its_random_state(
-    tmp_path: Path, ended: bool
+    tmp_path: Path, weights: str, random: tuple[int, ...], ended: bool
 ) -> None:
     """The others do that first, while it still saves the weights; the schedulers come before it."""
     torch = pytest.importorskip("torch")
     folder, net = tmp_path / "w/checkpoint_1", torch.nn.Linear(2, 2)
     folder.mkdir(parents=True)
-    torch.save(net.state_dict(), folder / "pytorch_model.bin")
+    torch.save(net.state_dict(), folder / weights)
     torch.save(torch.optim.SGD(net.parameters(), 1.0).state_dict(), folder / "optimizer.bin")
-    for rank in range(not ended, 2):
+    for rank in random:
         torch.save({"step": 0}, folder / f"random_states_{rank}.pkl")
     script = ScriptSettings(command="{launcher} {entry}", checkpoints="checkpoint_{epoch}/")
     times = {"started_s": time.time() - 9, "ended_s": time.time() + 5}

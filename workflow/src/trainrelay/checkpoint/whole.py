@@ -102,7 +102,9 @@ def is_ended(path: Path) -> bool | None:
     """Whether a folder has what the Trainer or accelerate saves last; None: of others nothing tells."""
     if (path / _TRAINERS).is_file() or (path / "random_states_0.pkl").is_file():
         return True
-    return False if (path / "optimizer.bin").is_file() and not (path / SETTINGS).exists() else None
+    accelerates = (path / "optimizer.bin").is_file() and not (path / SETTINGS).exists()
+    weights = ("model.safetensors", "pytorch_model.bin")  # as accelerate calls those of the first model
+    return False if accelerates and any((path / name).is_file() for name in weights) else None
 
 
 def lacking(path: Path, first: Path | None, ranks: int | None) -> str | None:

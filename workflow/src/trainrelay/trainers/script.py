@@ -261,7 +261,7 @@ class Script(Trainer):
         gives = 'script.resume gives it when it resumes (if it cannot: resume: "")'
         by = dict.fromkeys(shlex.split(settings.resume), gives)
         by |= dict.fromkeys(behind, "script.command or an option gives it")
-        by |= dict.fromkeys(shlex.split(settings.init or ""), "script.init gives it")
+        by |= dict.fromkeys(by.keys() & shlex.split(settings.init or ""), "script.init gives it")
         flags = {word.partition("=")[0]: who for word, who in by.items() if word.startswith("--")}
         for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
