@@ -58,6 +58,8 @@ def test_the_patterns_of_the_page_read_the_lines_that_they_are_about() -> None:
             "command: got '{launcher} {entry} {wrok_dir}'; unknown",
         ),
         ({"command": "{launcher} {entry} {wrok_dir}"}, "did you mean work_dir?"),
+        ({"command": "{launcher} {entry} --out {work_dir"}, "a brace of {work_dir} is missing"),
+        ({"command": "{launcher} {entry} --out work_dir}/x"}, "a brace of {work_dir} is missing"),
         ({"command": "python main.py"}, "command: got 'python main.py'; has no {entry}"),
         ({"command": "{entry} | tee log"}, "is started without a shell, which '|' needs"),
         ({"command": "{entry} --data $HOME/x"}, "is started without a shell, which '$HOME/x' needs"),

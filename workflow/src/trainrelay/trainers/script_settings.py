@@ -41,6 +41,9 @@ def _template(*needed: str, others: tuple[str, ...] = ()) -> Callable[[str], str
         for name in sorted(places(template) - set(known)):
             allowed = ", ".join(f"{{{one}}}" for one in known)
             raise ValueError(f"unknown {{{name}}}; allowed: {allowed}{did_you_mean(name, known)}")
+        for name in known:
+            if re.search(rf"\{{{name}\b(?!}})|(?<!{{)\b{name}\}}", template):
+                raise ValueError(f"a brace of {{{name}}} is missing; write {{{name}}}")
         for name in [one for one in needed if one not in places(template.replace("{module}", "{entry}"))]:
             raise ValueError(f"has no {{{name}}}; write it where it belongs")
         try:
