@@ -106,9 +106,6 @@ def drawn(line: str) -> Drawn:
     return Drawn(_PERCENT.sub(r"\1", line).replace(" - ", ": "), begun, "other", at)
 
 
-_RESTARTS = 2  # within an eighth of an epoch; ranks lag far more often
-
-
 class UnnamedBars:
     """Counts epochs where nothing names them: a bar that begins again, having reached its end, is of the next
     one. One of another length, then, is of an evaluation. Of ranks that do not keep step the first counts."""
@@ -117,7 +114,7 @@ class UnnamedBars:
         self.epoch = 1
         self._done = self._total = self._reached = 0
         self._evaluation = 0  # the length of its bar
-        self._lags = 0  # how often a bar went back by less than an eighth: another rank's, or a restart
+        self._lags = 0  # bars that went back by less than an eighth: a restart's, if it is not many
 
     def said(self, bar: Drawn, said: Mapping[str, object]) -> Mapping[str, object]:
         """Names and values, as of a plain line."""
@@ -131,7 +128,7 @@ class UnnamedBars:
         behind = self._done - done
         lags = total == self._total and 0 < 8 * behind < total
         self._lags += lags
-        if self._lags > _RESTARTS and total == self._total and -2 * behind > total:
+        if self._lags > 2 and total == self._total and -2 * behind > total:
             return {}  # of a rank that is still in the epoch before
         if (2 * done < self._reached and not lags) or total != self._total:
             self.epoch, self._reached = self.epoch + 1 if ended else 1, 0
